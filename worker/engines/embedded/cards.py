@@ -1,0 +1,47 @@
+"""Cards of the embedded engines, one a stage."""
+
+from __future__ import annotations
+
+from worker import __version__
+from worker.engines.card import EngineCard, EngineStage, Licence
+
+_OURS = Licence(
+    code="GPL-3.0-or-later",
+    weights=None,
+    commercial="yes",
+    output="Results belong to whoever made them; the GPL covers the program, not what it makes.",
+)
+
+
+def _card(stage: EngineStage, title: str, entry: str, memory_mb: int, licence: Licence = _OURS) -> EngineCard:
+    return EngineCard(
+        name="embedded",
+        stage=stage,
+        version=__version__,
+        title=title,
+        licence=licence,
+        entry=f"worker.engines.embedded.{entry}",
+        memory_mb={"full": memory_mb, "low": memory_mb // 2},
+    )
+
+
+CARDS = (
+    _card("geometry", "Layout preview", "layout:LayoutPreview", 1000),
+    _card(
+        "harvest",
+        "Saliency, tiles and boxes",
+        "harvest:EmbeddedHarvest",
+        1200,
+        Licence(
+            code="GPL-3.0-or-later",
+            weights="Apache-2.0 (U2-Net)",
+            commercial="yes",
+            output="Apache-2.0 makes no claim on results.",
+            url="https://github.com/xuebinqin/U-2-Net",
+        ),
+    ),
+    _card("clean_plate", "Classical inpainting", "inpaint:EmbeddedInpaint", 800),
+    _card("scene", "Two-layer lift", "splats:EmbeddedSplats", 1500),
+    _card("lighting", "Classical probe", "lighting:EmbeddedLighting", 800),
+    _card("props", "Front from the picture, back completed", "props:EmbeddedProps", 1000),
+)

@@ -1,0 +1,28 @@
+"""Eight-bit pictures in and out, whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from worker.arrays import U8, Bool
+from worker.session.atomic import replacing
+
+
+def read_rgb(path: Path) -> U8:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def read_grey(path: Path) -> U8:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("L"))
+
+
+def write_png(path: Path, pixels: U8 | Bool) -> None:
+    """Grey, RGB or RGBA by shape; bool becomes 0/255. Level 4: half the time of the default for 3 % more bytes."""
+    array = np.where(pixels, 255, 0).astype(np.uint8) if pixels.dtype == bool else pixels
+    with replacing(path) as part:
+        Image.fromarray(np.ascontiguousarray(array)).save(part, format="PNG", compress_level=4)

@@ -1,0 +1,62 @@
+"""dust3r/pointmap.npz: one 3D point for every pixel of the still."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from worker.arrays import F32, Bool
+from worker.session.atomic import replacing
+
+
+@dataclass
+class Pointmap:
+    """Camera frame (OpenCV). `points` (H, W, 3) float32, finite everywhere; `mask` marks trusted depth (not sky)."""
+
+    points: F32
+    mask: Bool
+    confidence: F32
+    intrinsics: F32
+    sky: Bool
+    normals: F32 | None = None
+
+    @property
+    def depth(self) -> F32:
+        return self.points[..., 2]
+
+
+def write_pointmap(path: Path, pointmap: Pointmap) -> None:
+    """Uncompressed: the arrays barely deflate. numpy stamps its zip entries 1980, so equal maps give equal bytes."""
+    arrays = {
+        "points": pointmap.points.astype(np.float32),
+        "mask": pointmap.mask.astype(bool),
+        "confidence": pointmap.confidence.astype(np.float32),
+        "intrinsics": pointmap.intrinsics.astype(np.float32),
+        "sky": pointmap.sky.astype(bool),
+    }
+    if pointmap.normals is not None:
+        arrays["normals"] = pointmap.normals.astype(np.float16)
+    with replacing(path) as part, part.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
+
+
+def read_pointmap(path: Path) -> Pointmap:
+    with np.load(path, allow_pickle=False) as data:
+        normals = data["normals"].astype(np.float32) if "normals" in data else None
+        return Pointmap(data["points"], data["mask"], data["confidence"], data["intrinsics"], data["sky"], normals)
+
+
+def pixel_rays(height: int, width: int, intrinsics: F32) -> F32:
+    """(H, W, 3) rays with z = 1 through pixel centres (i + 0.5, j + 0.5)."""
+    inverse = np.linalg.inv(np.asarray(intrinsics, dtype=np.float64))
+    u, v = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    rays = np.stack([u, v, np.ones_like(u)], axis=-1) @ inverse.T
+    return (rays / rays[..., 2:3]).astype(np.float32)
+
+
+def intrinsics_from_hfov(width: int, height: int, hfov_deg: float) -> F32:
+    """Square pixels, centred principal point. Blender's lens on a 36 mm sensor is fx / width * 36."""
+    focal = 0.5 * width / np.tan(np.radians(hfov_deg) / 2)
+    return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]], dtype=np.float32)

@@ -1,16 +1,28 @@
-"""The stages in the order they run. A stage is the module worker/stages/<name>.py."""
+"""The stages in the order they run: worker/stages/<name>.py each. Only modules that exist stand here."""
 
-STAGES = (
-    "plate",
-    "geometry",
-    "harvest",
-    "clean_plate",
-    "scene",
-    "lighting",
-    "props",
-    "placement",
-    "relight",
-    "package",
-    "blend",
-    "report",
+STAGES: tuple[str, ...] = (
+    # "plate",
+    #
+    # "geometry",
+    #
+    # "harvest",
+    #
+    # "clean_plate",
+    #
+    # "scene",
+    #
+    # "lighting",
+    #
+    # "props",
+    #
+    # "placement",
+    #
+    # "relight",
+    #
+    # "package",
+    #
+    # "blend",
+    #
+    # "report",
+    #
 )

@@ -16,7 +16,7 @@ from worker.engines.card import EngineCard, EngineStage
 from worker.engines.contract import Engine, EngineNotice
 from worker.errors import StageError
 from worker.session.layout import SessionFolder
-from worker.session.model import Notice, SceneRecord, Session
+from worker.session.model import InputRecord, Notice, SceneRecord, Session
 from worker.session.options import Options
 
 NoticeTable = dict[str, tuple[str, str]]  # code -> (English template, Chinese template), str.format fields
@@ -26,6 +26,7 @@ NoticeTable = dict[str, tuple[str, str]]  # code -> (English template, Chinese t
 class StageSpec:
     """`requires`: stages that must be done; `uses`: stages whose outputs are taken where they are there.
 
+    Write SPEC with literals only: the conductor reads it from the source, so that planning imports no stage.
     `weight` is the share of wall time for the progress bar: typical seconds on 2 cores at 1280x720.
     """
 
@@ -41,10 +42,11 @@ class StageSpec:
 
 @dataclass
 class StageResult:
-    """`outputs` are files this stage owns. `scene` replaces session.scene; None leaves it."""
+    """`outputs` are files this stage owns. `scene` and `input` (plate) replace the session's; None leaves them."""
 
     outputs: list[Path] = field(default_factory=list)
     scene: SceneRecord | None = None
+    input: InputRecord | None = None
     quality: dict[str, float | None] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     degraded: bool = False

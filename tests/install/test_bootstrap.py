@@ -1,0 +1,79 @@
+"""bootstrap.py as a newcomer meets it, short of the downloads."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BOOTSTRAP = ROOT / "install" / "bootstrap.py"
+
+
+@pytest.fixture
+def environments(monkeypatch: pytest.MonkeyPatch):
+    spec = importlib.util.spec_from_file_location("environments_under_test", ROOT / "install" / "environments.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(BOOTSTRAP), *arguments], capture_output=True, text=True)
+
+
+def test_unknown_command_is_one_sentence_and_exit_2():
+    answer = run("frobnicate")
+    assert answer.returncode == 2
+    assert "no command “frobnicate”" in answer.stderr and "Traceback" not in answer.stderr
+
+
+def test_help_needs_nothing_and_is_quick():
+    start = time.monotonic()
+    answer = run("help")
+    assert answer.returncode == 0 and "run --input FILE" in answer.stdout
+    assert time.monotonic() - start < 5  # 0.1 s alone on a core; the bound only catches an accidental install
+
+
+@pytest.mark.parametrize("version", [(3, 9), (3, 12), (3, 14)])
+def test_other_pythons_are_told_what_to_do(environments, monkeypatch, version):
+    monkeypatch.setattr(sys, "version_info", (*version, 0, "final", 0))
+    with pytest.raises(environments.SetupError, match=r"3\.11 and 3\.13"):
+        environments.supported_python()
+
+
+def test_an_environment_is_ready_only_for_the_lock_it_was_made_from(environments, tmp_path):
+    lock = tmp_path / "some.txt"
+    lock.write_text("a==1\n")
+    environment = environments.Environment(tmp_path / "venv", lock, "Some", home=sys.executable)
+    environment.python.parent.mkdir(parents=True)
+    environment.python.touch()
+    assert not environment.ready()
+    environment._stamp.write_text(environment._wanted())
+    assert environment.ready()
+    lock.write_text("a==2\n")
+    assert not environment.ready()
+
+
+def test_a_failing_install_leaves_the_environment_unready_and_says_why(environments, tmp_path):
+    lock = tmp_path / "some.txt"
+    lock.write_text("assetize-no-such-package-anywhere==1.0 --hash=sha256:" + "0" * 64 + "\n")
+    environment = environments.Environment(tmp_path / "venv", lock, "Some", home=sys.executable)
+    with pytest.raises(environments.SetupError, match="run the same command again"):
+        environment.ensure(environments.Progress())
+    assert not environment.ready()
+
+
+def test_locks_pin_every_package_with_a_hash():
+    for lock in sorted((ROOT / "install" / "locks").glob("*.txt")):
+        lines = lock.read_text(encoding="utf-8").splitlines()
+        pins = [line for line in lines if line and not line.startswith((" ", "#"))]
+        assert pins and all("==" in pin for pin in pins), lock.name
+        assert sum("--hash=sha256:" in line for line in lines) >= len(pins), lock.name
+        assert not any("://" in line for line in lines), f"{lock.name} names a host"

@@ -1,0 +1,159 @@
+"""The layout preview tells no more than it knows, and the stage refuses maps that miss their own pixels."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plyfile import PlyData
+
+from worker.engines.contract import GeometryRequest
+from worker.engines.embedded.layout import CAMERA_HEIGHT, LayoutPreview, gravity_from_lines
+from worker.errors import StageError
+from worker.formats.pointmap import intrinsics_from_hfov, read_pointmap
+from worker.session.model import InputRecord, Lens
+from worker.session.options import Options
+from worker.stages import geometry
+
+
+def preview(image: np.ndarray, hfov_deg: float | None = None):
+    return LayoutPreview().run(GeometryRequest(image, hfov_deg), lambda fraction: None)
+
+
+def reprojection(result) -> np.ndarray:
+    pixels = result.points @ result.intrinsics.T
+    pixels = pixels[..., :2] / pixels[..., 2:]
+    height, width = result.mask.shape
+    centres = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), axis=-1)
+    return np.linalg.norm(pixels - centres, axis=-1)
+
+
+def test_box_stands_on_the_floor_where_it_touches_it(street) -> None:
+    result = preview(street)
+    depth = result.points[..., 2]
+    assert result.sky[10:40].all() and not result.sky[60:].any()
+    assert not result.mask[20, 160] and result.mask[170, 160]
+    # Level camera, 320 px wide at 60 degrees: focal 277.1 px, horizon at row 90, box foot at row 149.5.
+    foot = CAMERA_HEIGHT * 277.128 / (149.5 - 90)
+    assert depth[100, 165] == pytest.approx(foot, rel=0.05)
+    assert np.ptp(depth[85:140, 165]) < 1e-3 * foot, "an upright region has one depth under a level camera"
+    assert depth[70, 20] > 1.3 * depth[100, 165], "the wall stands behind the box"
+    floor = result.points[170, 160]
+    assert floor[1] == pytest.approx(CAMERA_HEIGHT, rel=1e-4)
+
+
+def test_it_says_it_measured_nothing(street) -> None:
+    result = preview(street)
+    assert [(n.code, n.degraded) for n in result.notices] == [("geometry.layout_preview", True)]
+    assert result.unit == "relative" and result.confidence.max() <= 0.5
+    assert result.hfov_source == "assumed"
+
+
+@pytest.mark.parametrize("pitch", [-12.0, 0.0, 9.0])
+def test_down_is_found_from_vertical_edges(pitch: float) -> None:
+    """Striped wall seen by a camera pitched by a known angle: the picture's lines must give that angle back."""
+    size, K = (640, 360), intrinsics_from_hfov(640, 360, 60.0).astype(float)
+    a = math.radians(pitch)
+    turn = np.array([[1, 0, 0], [0, math.cos(a), -math.sin(a)], [0, math.sin(a), math.cos(a)]])
+    image = np.full((360, 640, 3), 40, np.uint8)
+    for x in np.linspace(-4, 4, 14):
+        corners = np.array([[x, -3, 6], [x + 0.25, -3, 6], [x + 0.25, 3, 6], [x, 3, 6]]) @ turn.T @ K.T
+        cv2.fillConvexPoly(image, np.round(corners[:, :2] / corners[:, 2:] * 16).astype(np.int32), (220,) * 3, 8, 4)
+    down = gravity_from_lines(image, K.astype(np.float32))
+    assert size == (image.shape[1], image.shape[0]) and down is not None
+    assert math.degrees(math.acos(min(1.0, float(down @ (turn @ [0, 1, 0]))))) < 0.5
+
+
+def test_no_lines_no_claim() -> None:
+    assert preview(np.full((90, 160, 3), 127, np.uint8)).gravity_source == "assumed"
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 120), st.integers(0, 2**32 - 1), st.floats(5, 140))
+def test_any_picture_gives_a_usable_map(height: int, width: int, seed: int, hfov: float) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    result = preview(image, hfov)
+    assert np.isfinite(result.points).all() and (result.points[..., 2] > 0).all()
+    assert reprojection(result).max() < 0.05
+    assert 2 * math.degrees(math.atan(width / 2 / result.intrinsics[0, 0])) == pytest.approx(hfov, rel=1e-4)
+
+
+def test_stage_writes_what_it_promises(street, make_context) -> None:
+    ctx = make_context(street, LayoutPreview(), geometry.NOTICES, Options(lens_mm=36.0))
+    result = geometry.run(ctx)
+    stored = read_pointmap(ctx.folder.pointmap)
+    assert result.scene is not None and result.scene.hfov_source == "user"
+    # A 36 mm lens on a 36 mm wide sensor: 2 atan(1/2) = 53.1301 degrees.
+    assert result.scene.hfov_deg == pytest.approx(53.1301, abs=1e-3)
+    assert result.quality["reprojection_px"] < 0.05
+    assert result.scene.median_depth == pytest.approx(float(np.median(stored.depth[stored.mask])))
+    vertices = PlyData.read(str(ctx.folder.points))["vertex"]
+    assert len(vertices) == stored.mask.sum() == result.details["points"]
+    first = np.argwhere(stored.mask)[0]
+    assert tuple(vertices[0])[3:] == tuple(street[tuple(first)])
+    assert np.allclose(list(vertices[0])[:3], stored.points[tuple(first)])
+    assert all(path.exists() for path in result.outputs) and ctx.folder.segmentation in result.outputs
+    assert ctx.degraded and ctx.warnings[0].code == "geometry.layout_preview"
+
+
+def test_same_still_same_bytes(street, make_context) -> None:
+    ctx = make_context(street, LayoutPreview(), geometry.NOTICES)
+    first = [path.read_bytes() for path in geometry.run(ctx).outputs]
+    assert first == [path.read_bytes() for path in geometry.run(ctx).outputs]
+
+
+class Crooked(LayoutPreview):
+    def __init__(self, damage) -> None:
+        self.damage = damage
+
+    def run(self, request, progress):
+        result = super().run(request, progress)
+        self.damage(result)
+        return result
+
+
+def off_rays(result) -> None:
+    result.points[5, 5, 0] += 0.02 * result.points[5, 5, 2]
+
+
+def not_a_number(result) -> None:
+    result.points[3, 3] = np.nan
+
+
+def too_small(result) -> None:
+    result.points = result.points[1:]
+
+
+@pytest.mark.parametrize(
+    ("damage", "code"),
+    [(off_rays, "geometry.off_rays"), (not_a_number, "geometry.not_finite"), (too_small, "geometry.wrong_shape")],
+)
+def test_stage_refuses_bad_maps(street, make_context, damage, code) -> None:
+    ctx = make_context(street, Crooked(damage), geometry.NOTICES)
+    with pytest.raises(StageError) as caught:
+        geometry.run(ctx)
+    assert caught.value.code == code and not ctx.folder.pointmap.exists()
+
+
+def record(lens: Lens, size=(6000, 4000), crop=(0, 0, 6000, 4000)) -> InputRecord:
+    return InputRecord(
+        name="a.jpg", sha256="0", bytes=1, format="JPEG", width=size[0], height=size[1], mode="RGB", bit_depth=8,
+        color_space="sRGB", crop=crop, lens=lens,
+    )  # fmt: skip
+
+
+def test_the_lens() -> None:
+    exif = Lens(focal_35mm=36.0, source="exif")
+    assert geometry.requested_hfov(Options(), record(Lens())) == (None, None)
+    assert geometry.requested_hfov(Options(hfov_deg=40), record(exif)) == (40, "user")
+    assert geometry.requested_hfov(Options(), record(exif))[0] == pytest.approx(53.1301, abs=1e-3)
+    # Held upright the picture is 24 mm wide: 2 atan(12 / 36) = 36.8699 degrees.
+    upright = geometry.requested_hfov(Options(), record(exif, (4000, 6000), (0, 0, 4000, 6000)))
+    assert upright[0] == pytest.approx(36.8699, abs=1e-3) and upright[1] == "exif"
+    # Half the width cropped away: 2 atan(1 / 4) = 28.0725 degrees.
+    half = record(exif, crop=(0, 0, 3000, 4000))
+    assert geometry.requested_hfov(Options(), half)[0] == pytest.approx(28.0725, abs=1e-3)

@@ -1,0 +1,183 @@
+"""Geometry: one 3D point for every pixel, the lens, which way is down, and the floor.
+
+The engine guesses or measures; this stage decides the lens, refuses a pointmap that does not project to its own pixels,
+and writes what every later stage and Blender read.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from worker.arrays import F32, U8, Bool
+from worker.engines.contract import GeometryRequest, GeometryResult
+from worker.formats.image import read_rgb, write_png
+from worker.formats.pointmap import Pointmap, write_pointmap
+from worker.formats.points import write_points
+from worker.session.atomic import replacing
+from worker.session.model import GroundPlane, InputRecord, SceneRecord
+from worker.session.options import Options
+from worker.stages.base import StageContext, StageResult, StageSpec
+
+SPEC = StageSpec(
+    name="geometry",
+    title_en="Depth, lens and floor",
+    title_zh="深度、镜头与地面",
+    weight=3.0,
+    engine="geometry",
+    requires=("plate",),
+)
+NOTICES = {
+    "geometry.layout_preview": (
+        "The depth is a layout preview: floor, upright surfaces and sky guessed from the picture, not measured depth. "
+        "Distances and sizes are only plausible.",
+        "深度仅为布局预览：地面、直立面与天空由画面推测，并非测量深度。距离与尺寸仅供参考。",
+    ),
+    "geometry.assumed_lens": (
+        "Neither you nor the file named the lens; a horizontal field of view of {hfov_deg:.1f}° was assumed. "
+        "Give --fov or --lens_mm if you know it.",
+        "您和文件均未说明镜头；已假定水平视角为 {hfov_deg:.1f}°。如已知请使用 --fov 或 --lens_mm。",
+    ),
+    "geometry.off_rays": (
+        "The geometry engine returned points up to {pixels:.2f} pixels off their own pixels; they cannot be used.",
+        "几何引擎返回的点偏离其像素最多 {pixels:.2f} 像素，无法使用。",
+    ),
+    "geometry.not_finite": (
+        "The geometry engine returned points that are not finite numbers, or lie behind the camera.",
+        "几何引擎返回了非有限数值或位于相机后方的点。",
+    ),
+    "geometry.wrong_shape": (
+        "The geometry engine returned a map of another size than the still.",
+        "几何引擎返回的图与剧照尺寸不符。",
+    ),
+    "geometry.no_depth": (
+        "No depth could be trusted anywhere in this still; the scene is a far backdrop only.",
+        "此剧照中没有可信的深度；场景仅为远景幕布。",
+    ),
+}
+HfovSource = Literal["user", "exif"]
+RAY_TOLERANCE_PX = 0.5
+MAX_POINTS = 1_000_000
+
+
+def run(ctx: StageContext) -> StageResult:
+    image = read_rgb(ctx.folder.still)
+    hfov_deg, source = requested_hfov(ctx.options, ctx.session.input)
+    result: GeometryResult = ctx.run_engine(GeometryRequest(image, hfov_deg, ctx.options.seed), 0.0, 0.7)
+    if source is not None:
+        result.hfov_source = source
+    deviation = _check(ctx, result, image)
+
+    height, width = image.shape[:2]
+    actual_hfov = math.degrees(2 * math.atan(width / 2 / float(result.intrinsics[0, 0])))
+    if result.hfov_source == "assumed":
+        ctx.warn("geometry.assumed_lens", hfov_deg=round(actual_hfov, 2))
+    if not result.mask.any():
+        ctx.warn("geometry.no_depth", degraded=True)
+    trusted = result.mask if result.mask.any() else np.ones_like(result.mask)
+    depth = result.points[..., 2]
+    ctx.progress(0.75, "")
+
+    outputs = [ctx.folder.pointmap, ctx.folder.points, ctx.folder.depth_preview]
+    write_pointmap(
+        ctx.folder.pointmap,
+        Pointmap(result.points, result.mask, result.confidence, result.intrinsics, result.sky, result.normals),
+    )
+    positions, colors = _thinned(result.points, image, result.mask)
+    write_points(ctx.folder.points, positions, colors, _frame_comment(result))
+    write_png(ctx.folder.depth_preview, depth_preview(depth, trusted))
+    if result.instances is not None or result.classes is not None:
+        instances = result.instances if result.instances is not None else np.zeros((height, width))
+        classes = result.classes if result.classes is not None else np.zeros((height, width))
+        with replacing(ctx.folder.segmentation) as part, part.open("wb") as stream:
+            np.savez_compressed(stream, instances=instances.astype(np.int32), classes=classes.astype(np.uint8))
+        outputs.append(ctx.folder.segmentation)
+
+    scene = SceneRecord(
+        width=width,
+        height=height,
+        intrinsics=result.intrinsics.astype(float).tolist(),
+        hfov_deg=actual_hfov,
+        hfov_source=result.hfov_source,
+        unit=result.unit,
+        median_depth=float(np.median(depth[trusted])),
+        scale_basis=result.scale_basis,
+        gravity=result.gravity.astype(float).tolist(),
+        gravity_source=result.gravity_source,
+        ground_plane=_ground(result),
+    )
+    return StageResult(
+        outputs=outputs,
+        scene=scene,
+        quality={
+            "reprojection_px": deviation,
+            "trusted_share": float(result.mask.mean()),
+            "mean_confidence": float(result.confidence[trusted].mean()),
+        },
+        details={"points": len(positions)},
+    )
+
+
+def requested_hfov(options: Options, source: InputRecord) -> tuple[float | None, HfovSource | None]:
+    """Horizontal field of view of the picture area in degrees and who named it; the user's word wins over the file's.
+
+    EXIF speaks of the whole frame on 36 mm wide film, whichever way up the camera was held; the picture area is what
+    is left after bars were cropped away. The user speaks of the picture area.
+    """
+    if options.hfov_deg is not None:
+        return options.hfov_deg, "user"
+    if options.lens_mm is not None:
+        return math.degrees(2 * math.atan(18 / options.lens_mm)), "user"
+    lens = source.lens
+    if lens.source == "none":
+        return None, None
+    if lens.focal_35mm:
+        focal_px = lens.focal_35mm / 36 * max(source.width, source.height)
+        return math.degrees(2 * math.atan(source.crop[2] / 2 / focal_px)), lens.source
+    return (lens.hfov_deg, lens.source) if lens.hfov_deg else (None, None)
+
+
+def _check(ctx: StageContext, result: GeometryResult, image: U8) -> float:
+    """Largest distance in pixels between a point's projection and its own pixel centre; raises on unusable maps."""
+    height, width = image.shape[:2]
+    if result.points.shape != (height, width, 3) or result.mask.shape != (height, width):
+        raise ctx.fail("geometry.wrong_shape")
+    depth = result.points[..., 2]
+    if not np.isfinite(result.points).all() or not (depth > 0).all():
+        raise ctx.fail("geometry.not_finite")
+    projected = (result.points / depth[..., None]) @ result.intrinsics.astype(np.float64).T
+    columns, rows = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
+    pixels = float(np.hypot(projected[..., 0] - columns, projected[..., 1] - rows).max())
+    if pixels > RAY_TOLERANCE_PX:
+        raise ctx.fail("geometry.off_rays", pixels=pixels)
+    return pixels
+
+
+def _thinned(points: F32, image: U8, mask: Bool) -> tuple[F32, U8]:
+    """Trusted points and colours, every n-th row and column so that at most MAX_POINTS are left."""
+    step = math.ceil(math.sqrt(max(1.0, float(mask.sum()) / MAX_POINTS)))
+    keep = mask[::step, ::step]
+    return points[::step, ::step][keep], image[::step, ::step][keep]
+
+
+def depth_preview(depth: F32, mask: Bool) -> U8:
+    """Disparity in false colour (near is warm), black where depth is not trusted. (H, W, 3) sRGB."""
+    disparity = 1 / np.maximum(depth, 1e-6)
+    low, high = np.percentile(disparity[mask], (2, 98))
+    grey = np.clip((disparity - low) / max(high - low, 1e-9), 0, 1)
+    colored = cv2.applyColorMap((grey * 255).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
+    return np.where(mask[..., None], colored, 0).astype(np.uint8)
+
+
+def _ground(result: GeometryResult) -> GroundPlane | None:
+    if result.ground_plane is None:
+        return None
+    normal, offset, confidence = result.ground_plane
+    return GroundPlane(normal=np.asarray(normal, float).tolist(), offset=float(offset), confidence=float(confidence))
+
+
+def _frame_comment(result: GeometryResult) -> str:
+    return f"frame: still camera, OpenCV axes (x right, y down, z forward); unit: {result.unit}"

@@ -1,15 +1,27 @@
-"""Finds engines: every folder beside this file that has CARDS. Deleting a folder deletes its engines."""
+"""Finds engines: every folder beside this file that has CARDS. Deleting a folder deletes its engines.
+
+Also chooses one for a stage, and says why. Nothing is ever put in the place of an engine that was named.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import pkgutil
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+
+import platformdirs
 
 import worker.engines
+from worker import __version__
 from worker.engines.card import EngineCard, EngineStage
 from worker.errors import EngineUnavailable
+from worker.host.machine import Machine
+from worker.session.model import Notice
 
 
 @cache
@@ -22,18 +34,141 @@ def all_cards() -> tuple[EngineCard, ...]:
     return tuple(sorted(cards, key=lambda card: (card.stage, -card.priority, card.name)))
 
 
-def cards_for(stage: EngineStage) -> tuple[EngineCard, ...]:
-    return tuple(card for card in all_cards() if card.stage == stage)
+@dataclass(frozen=True)
+class Choice:
+    """An engine to run a stage with, on a device, from a memory tier on."""
+
+    card: EngineCard
+    device: str
+    tier: str
+    why: Notice
+
+    @property
+    def tiers(self) -> tuple[str, ...]:
+        """This tier and the safer ones after it: the order of retries."""
+        tiers = self.card.tiers
+        return tiers[tiers.index(self.tier) :]
 
 
-def find(stage: EngineStage, name: str) -> EngineCard:
-    for card in cards_for(stage):
-        if card.name == name:
-            return card
-    names = ", ".join(card.name for card in cards_for(stage))
-    raise EngineUnavailable(
+def missing_modules(card: EngineCard) -> list[str]:
+    """Importable modules that the card needs and this environment lacks."""
+    return [name for name in card.needs if importlib.util.find_spec(name) is None]
+
+
+def fit(card: EngineCard, machine: Machine) -> tuple[str, str] | None:
+    """(device, tier): the card's first device and best tier that this machine has memory for; None if none."""
+    for device in card.devices:
+        memory = machine.memory_of(device)
+        for tier in card.tiers:
+            if memory > 0 and card.memory_mb.get(tier, 0) <= memory:
+                return device, tier
+    return None
+
+
+def needs_acceptance(card: EngineCard) -> bool:
+    """Whether the user must have read this engine's terms before it may run."""
+    return card.licence.gated or card.licence.commercial != "yes"
+
+
+def consent_file() -> Path:
+    """Names of engines whose licence this user accepted, a JSON list; written when an engine is installed."""
+    return platformdirs.user_config_path("assetize", appauthor=False) / "accepted_licences.json"
+
+
+def accepted_engines() -> frozenset[str]:
+    try:
+        names = json.loads(consent_file().read_text("utf-8"))
+    except (OSError, ValueError):
+        return frozenset()
+    return frozenset(name for name in names if isinstance(name, str)) if isinstance(names, list) else frozenset()
+
+
+def _unknown(stage: EngineStage, name: str, here: Iterable[EngineCard]) -> EngineUnavailable:
+    names = ", ".join(card.name for card in here) or "none"
+    return EngineUnavailable(
         "engine.unknown",
-        f"There is no engine named “{name}” for the {stage} stage here. Installed engines for it: {names}.",
-        f"{stage} 阶段没有名为“{name}”的引擎。可用的引擎：{names}。",
+        f"The engine “{name}” for the {stage} stage is not installed and not part of Assetize {__version__}. "
+        f"Engines here: {names}. Name one of these, or leave the choice to auto.",
+        f"{stage} 阶段的引擎“{name}”未安装，也不在 Assetize {__version__} 中。可用的引擎：{names}。"
+        "请选用其中之一，或使用 auto。",
         fix="assetize engines",
+    )
+
+
+def why_not(card: EngineCard, machine: Machine, accepted: frozenset[str]) -> EngineUnavailable | None:
+    """The reason this engine cannot run here; None when it can."""
+    if missing := missing_modules(card):
+        names = ", ".join(missing)
+        how = card.install_hint or "See docs/engines.md for how to install it."
+        return EngineUnavailable(
+            "engine.not_installed",
+            f"The engine “{card.name}” for the {card.stage} stage is not installed ({names} missing). {how}",
+            f"{card.stage} 阶段的引擎“{card.name}”尚未安装（缺少 {names}）。{how}",
+            fix=card.install_hint or None,
+        )
+    if fit(card, machine) is None:
+        need = min(card.memory_mb.values(), default=0)
+        devices = " or ".join(card.devices)
+        return EngineUnavailable(
+            "engine.does_not_fit",
+            f"The engine “{card.name}” needs at least {need} MB on {devices}, which this machine does not have. "
+            "Use auto, or another engine.",
+            f"引擎“{card.name}”至少需要 {need} MB（{devices}），本机不满足。请使用 auto 或其他引擎。",
+            fix="assetize doctor",
+        )
+    if needs_acceptance(card) and card.name not in accepted:
+        return EngineUnavailable(
+            "engine.licence",
+            f"The licence of “{card.name}” ({card.licence.weights or card.licence.code}) must be accepted first. "
+            f"{card.licence.note or card.licence.output}",
+            f"须先接受“{card.name}”的许可条款（{card.licence.weights or card.licence.code}）。{card.licence.note}",
+            fix=f"assetize engines install {card.name}",
+        )
+    return None
+
+
+def choose(
+    stage: EngineStage, name: str, cards: Iterable[EngineCard], machine: Machine, accepted: frozenset[str]
+) -> Choice:
+    """The engine for a stage. `name` "auto" takes the highest priority that can run here.
+
+    Raises EngineUnavailable where the named engine, or for auto every engine, cannot run here.
+    """
+    here = sorted((card for card in cards if card.stage == stage), key=lambda card: (-card.priority, card.name))
+    candidates = here if name == "auto" else [card for card in here if card.name == name]
+    if not candidates:
+        raise _unknown(stage, name, here)
+    refusals: list[tuple[EngineCard, EngineUnavailable]] = []
+    for card in candidates:
+        if (refusal := why_not(card, machine, accepted)) is None:
+            place = fit(card, machine)
+            assert place is not None
+            return Choice(card, *place, _why(card, name, refusals))
+        refusals.append((card, refusal))
+    raise refusals[0][1]
+
+
+_REASONS = {
+    "engine.not_installed": ("not installed", "未安装"),
+    "engine.does_not_fit": ("does not fit this machine", "本机资源不足"),
+    "engine.licence": ("licence not accepted", "许可未接受"),
+}
+
+
+def _why(card: EngineCard, name: str, refusals: list[tuple[EngineCard, EngineUnavailable]]) -> Notice:
+    if name != "auto":
+        return Notice(code="engine.named", en=f"“{card.name}”, as asked for.", zh=f"按指定使用“{card.name}”。")
+    if not refusals:
+        return Notice(
+            code="engine.best",
+            en=f"“{card.name}” is the best engine for this stage here.",
+            zh=f"“{card.name}”是此阶段当前可用的最佳引擎。",
+        )
+    en = ", ".join(f"{better.name} ({_REASONS[why.code][0]})" for better, why in refusals)
+    zh = "、".join(f"{better.name}（{_REASONS[why.code][1]}）" for better, why in refusals)
+    return Notice(
+        code="engine.best_here",
+        en=f"“{card.name}”, because better ones cannot run here: {en}.",
+        zh=f"使用“{card.name}”，因为更好的引擎无法运行：{zh}。",
+        params={"refused": [better.name for better, _ in refusals]},
     )

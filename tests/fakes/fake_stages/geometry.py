@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from fake_stages.acting import NOTICES, act
+from worker.stages.base import StageContext, StageResult, StageSpec
+
+SPEC = StageSpec(
+    name="geometry",
+    title_en="Fake geometry",
+    title_zh="假geometry",
+    weight=1.0,
+    engine="geometry",
+    requires=("plate",),
+    timeout_s=6.0,
+)
+__all__ = ["NOTICES", "SPEC", "run"]
+
+
+def run(ctx: StageContext) -> StageResult:
+    return act(ctx, "geometry")

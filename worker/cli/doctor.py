@@ -1,0 +1,111 @@
+"""`assetize doctor`: what is installed, what fits this machine, what is missing and the command that mends it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from worker import __version__
+from worker.cli.show import write_json_line
+from worker.engines import registry
+from worker.errors import ExitCode
+from worker.host.machine import Machine, this_machine
+from worker.pipeline.folder import NEEDED_BYTES
+from worker.pipeline.plan import Plan
+
+_MODULES = (
+    "numpy", "scipy", "PIL", "cv2", "OpenEXR", "onnxruntime", "pymatting", "plyfile", "trimesh", "xatlas",
+    "fast_simplification", "pygltflib", "fastapi", "uvicorn", "multipart", "pydantic", "rich", "platformdirs", "psutil",
+    "jinja2", "requests",
+)  # fmt: skip
+_NEEDED_MEMORY_MB = 4096
+_SETUP = "python3 install/bootstrap.py"
+
+
+@dataclass(frozen=True)
+class Check:
+    """`state`: ok; note (good to know, or only an option is missing); missing (the main job cannot run whole)."""
+
+    name: str
+    state: str
+    text: str
+    fix: str | None = None
+
+
+def add_to(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    parser = commands.add_parser("doctor", help="check this installation and this machine")
+    parser.add_argument("--output_root", type=Path, default=Path(), help="check the free space here")
+    parser.add_argument("--json", action="store_true", help="as JSON, one check a line")
+    parser.set_defaults(do=do)
+
+
+def _software() -> Iterator[Check]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Check("Assetize", "ok", f"{__version__} on Python {version} ({sys.executable})")
+    missing = [name for name in _MODULES if importlib.util.find_spec(name) is None]
+    if missing:
+        yield Check("Packages", "missing", f"not installed: {', '.join(missing)}", _SETUP)
+    else:
+        yield Check("Packages", "ok", f"all {len(_MODULES)} are here")
+    if importlib.util.find_spec("bpy") is not None:
+        yield Check("Blender", "ok", "the bpy module makes scene.blend")
+    elif (blender := shutil.which("blender")) is not None:
+        yield Check("Blender", "ok", blender)
+    else:
+        text = "neither the bpy module nor a blender command was found: no scene.blend will be made"
+        yield Check("Blender", "missing", text, _SETUP)
+
+
+def _hardware(machine: Machine, output_root: Path) -> Iterator[Check]:
+    yield Check("Processor", "ok", f"{machine.cores} cores")
+    gigabytes = f"{machine.memory_mb / 1024:.1f} GB"
+    if machine.memory_mb >= _NEEDED_MEMORY_MB:
+        yield Check("Memory", "ok", gigabytes)
+    else:
+        yield Check("Memory", "missing", f"{gigabytes}; 4 GB are needed for stills of every size")
+    for gpu in machine.gpus:
+        yield Check("GPU", "ok", f"{gpu.name}, {gpu.memory_mb / 1024:.0f} GB, driver {gpu.driver}")
+    if not machine.gpus:
+        yield Check("GPU", "note", "none found; the embedded engines need none")
+    place = output_root.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    text = f"{free / 2**30:.1f} GB free in {place}"
+    yield Check("Disk", "ok" if free >= NEEDED_BYTES else "missing", text)
+
+
+def _engines(plan: Plan, machine: Machine) -> Iterator[Check]:
+    accepted = registry.accepted_engines()
+    for card in plan.cards:
+        refusal = registry.why_not(card, machine, accepted)
+        name = f"Engine {card.stage}/{card.name}"
+        if refusal is None:
+            device, tier = registry.fit(card, machine) or ("", "")
+            yield Check(name, "ok", f"{card.title} ({device}, tier {tier}, {card.memory_mb.get(tier, 0)} MB)")
+        else:
+            yield Check(name, "missing" if card.name == "embedded" else "note", refusal.en, refusal.fix)
+
+
+def do(arguments: argparse.Namespace, plan: Plan) -> int:
+    machine = this_machine()
+    checks = [*_software(), *_hardware(machine, arguments.output_root), *_engines(plan, machine)]
+    if arguments.json:
+        for check in checks:
+            write_json_line(asdict(check))
+    else:
+        console = Console(highlight=False)
+        marks = {"ok": "[green]ok     [/]", "note": "[blue]note   [/]", "missing": "[red]missing[/]"}
+        for check in checks:
+            console.print(f"{marks[check.state]} {escape(check.name)}: {escape(check.text)}", soft_wrap=True)
+            if check.fix:
+                console.print(f"        mend it with: {escape(check.fix)}", soft_wrap=True)
+    return int(ExitCode.PARTIAL if any(check.state == "missing" for check in checks) else ExitCode.OK)

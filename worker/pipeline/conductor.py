@@ -1,0 +1,421 @@
+"""Runs one still through the stages: plans, feeds the hosts, keeps session.json true, resumes, retries, cancels."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from worker import __version__, errors
+from worker.engines import registry
+from worker.errors import AssetizeError, Cancelled, EngineUnavailable, ExitCode, InputError, OutputError
+from worker.host import messages
+from worker.host.machine import Machine, this_machine
+from worker.host.pool import HostPool
+from worker.host.process import HostDied, HostHung, Limits, Measured, StageRaised
+from worker.pipeline import folder as folders
+from worker.pipeline import sentences
+from worker.pipeline.events import Event, JobProgress, Listener
+from worker.pipeline.plan import Plan, choose_engines, skipped_by_options
+from worker.session import atomic
+from worker.session.layout import SessionFolder
+from worker.session.model import InputRecord, Notice, SceneRecord, Session, StageRecord, StageState
+from worker.session.options import Options
+from worker.stages.base import StageSpec
+
+ATTEMPTS = 2
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "assetize.session/1")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do. `fresh` does every stage anew although this very session stands already."""
+
+    source: Path
+    options: Options = field(default_factory=Options)
+    output_root: Path = Path("outputs/pipeline_demo")
+    name: str | None = None  # the still's name where `source` is an upload with a name of its own
+    fresh: bool = False
+
+    @property
+    def image_name(self) -> str:
+        """Valid Unicode even where the file system's bytes are not: it is written into session.json."""
+        return (self.name or self.source.name).encode("utf-8", "replace").decode("utf-8")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    folder: Path
+    session: Session
+
+    @property
+    def exit_code(self) -> ExitCode:
+        return {
+            "done": ExitCode.OK,
+            "partial": ExitCode.PARTIAL,
+            "cancelled": ExitCode.CANCELLED,
+        }.get(self.session.state, ExitCode.PARTIAL)
+
+
+class _StageFailed(Exception):
+    """One stage came to its end without a result; `error` says why, `log` is what it printed."""
+
+    def __init__(self, error: AssetizeError) -> None:
+        self.error = error
+
+
+def session_id(sha256: str, options: Options) -> str:
+    """UUID5 of the still's bytes and the options: the same run has the same identity on every machine."""
+    text = json.dumps(options.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return str(uuid.uuid5(_NAMESPACE, f"{sha256} {text}"))
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _look_at(job: Job) -> InputRecord:
+    """What can be said of the file without decoding it; the plate stage replaces it. Raises InputError."""
+    path = job.source
+    try:
+        if not path.exists():
+            raise sentences.input_missing(path)
+        if not path.is_file():
+            raise sentences.input_not_a_file(path)
+        size = path.stat().st_size
+        if size == 0:
+            raise sentences.input_empty(path)
+        sha256 = atomic.sha256_of(path)
+    except (OSError, ValueError) as fault:  # ValueError: a NUL in the path
+        raise sentences.input_unreadable(path, fault) from None
+    return InputRecord(
+        name=job.image_name, sha256=sha256, bytes=size, format="", width=0, height=0, mode="", bit_depth=0,
+        color_space="", crop=(0, 0, 0, 0),
+    )  # fmt: skip
+
+
+class Conductor:
+    """One run of one job. `cancel` may be set from any thread; the run then ends within a second.
+
+    `plan`, `machine`, `accepted` and `limits` have the product's values unless given.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        pool: HostPool,
+        on_event: Listener = lambda event: None,
+        cancel: threading.Event | None = None,
+        *,
+        plan: Plan | None = None,
+        machine: Machine | None = None,
+        accepted: frozenset[str] | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.job, self._pool, self._on_event = job, pool, on_event
+        self.cancel = cancel or threading.Event()
+        self._plan = plan or Plan()
+        self._machine = machine or this_machine()
+        self._accepted = registry.accepted_engines() if accepted is None else accepted
+        self._limits = limits or Limits()
+        self._session: Session
+        self._folder: SessionFolder
+        self._progress = JobProgress(())
+        self._choices: dict[str, registry.Choice | EngineUnavailable] = {}
+        self._errors: dict[str, AssetizeError] = {}  # of failed stages
+        self._logs: dict[str, str] = {}  # what each stage printed
+
+    # --- the run ----------------------------------------------------------------------------------------------------
+    def run(self) -> Outcome:
+        """Run the job to its end. Raises InputError, OutputError, EngineUnavailable, Cancelled before a session stands;
+        afterwards what went wrong stands in the session, and the outcome's exit code tells."""
+        start = time.monotonic()
+        try:
+            outcome = self._run()
+        except AssetizeError as error:
+            self._job_finished(start, "cancelled" if isinstance(error, Cancelled) else "failed", None, error)
+            raise
+        self._job_finished(start, outcome.session.state, outcome, None)
+        return outcome
+
+    def _job_finished(self, start: float, state: str, outcome: Outcome | None, error: AssetizeError | None) -> None:
+        code = error.exit_code if error else outcome.exit_code if outcome else ExitCode.INTERNAL
+        self._tell(
+            "job.finished", state=state, folder=str(outcome.folder) if outcome else None, exit_code=int(code),
+            error=error.as_dict() if error else None, seconds=round(time.monotonic() - start, 3),
+        )  # fmt: skip
+
+    def _run(self) -> Outcome:
+        job = self.job
+        record = _look_at(job)
+        self._choices = choose_engines(self._plan, job.options, self._machine, self._accepted)
+        identity = session_id(record.sha256, job.options)
+        root = job.output_root.absolute()
+        standing = folders.find_session(root, job.image_name, identity)[1]
+        if standing is None:
+            folders.check_space(root)
+            return self._run_new(root, record, identity)
+        folders.lock(standing)
+        try:
+            return self._run_again(standing)
+        finally:
+            folders.unlock(standing)
+
+    def _run_new(self, root: Path, record: InputRecord, identity: str) -> Outcome:
+        """The first stage reads the still in a staging folder: a still it cannot read leaves nothing behind."""
+        now = _now()
+        self._session = Session(
+            tool_version=__version__, session_id=identity, created=now, updated=now, input=record,
+            options=self.job.options.model_dump(mode="json"),
+            stages={spec.name: StageRecord() for spec in self._plan.specs},
+        )  # fmt: skip
+        first, *rest = self._plan.specs
+        with folders.output_root(root):
+            with folders.staging(root) as place:
+                self._begin(SessionFolder(place), kept=())
+                self._run_stage(first)
+                if self._session.stages[first.name].state != StageState.DONE:
+                    raise self._why_no_session()
+                home = folders.settle(place, root, self.job.image_name, identity)
+            try:
+                self._folder = SessionFolder(home)
+                self._tell("session", folder=str(home))
+                return self._finish(rest)
+            finally:
+                folders.unlock(home)
+
+    def _run_again(self, home: Path) -> Outcome:
+        """Resume: finished stages stay as they are unless something that they were made from is made anew."""
+        session = folders.read_session(home)
+        assert session is not None, "the session was read a moment ago"
+        kept: set[str] = set()
+        skipped = skipped_by_options(self.job.options)
+        for spec in self._plan.specs:
+            record = session.stages.get(spec.name, StageRecord())
+            made_from = {*spec.requires, *spec.uses} - kept - set(skipped)
+            known = {name for name in made_from if name in self._plan.names}
+            whole = record.state == StageState.DONE and not known and folders.stands(home, record.outputs)
+            if whole and not self.job.fresh:
+                kept.add(spec.name)
+            else:  # the old outputs stay listed until new ones take their place
+                session.stages[spec.name] = StageRecord(outputs=record.outputs)
+        folders.remove_parts(home)
+        self._session = session
+        rest = [spec for spec in self._plan.specs if spec.name not in kept]
+        if any(spec.name not in skipped for spec in rest):
+            folders.check_space(home)
+        self._begin(SessionFolder(home), tuple(spec.name for spec in self._plan.specs if spec.name in kept))
+        self._tell("session", folder=str(home))
+        return self._finish(rest)
+
+    def _why_no_session(self) -> AssetizeError:
+        """The first stage failed. Its own words where it has some; else the still broke the reader, and the log is
+        kept outside, since there will be no session."""
+        name = self._plan.names[0]
+        error = self._errors[name]
+        if isinstance(error, InputError | OutputError | EngineUnavailable):
+            return error
+        log = sentences.keep_failure_log(self._logs.get(name, ""))
+        return sentences.input_broke_reader(self.job.source, error, log)
+
+    def _begin(self, folder: SessionFolder, kept: tuple[str, ...]) -> None:
+        self._folder = folder
+        skipped = skipped_by_options(self.job.options)
+        running = [spec for spec in self._plan.specs if spec.name not in kept and spec.name not in skipped]
+        self._progress = JobProgress(running)
+        self._session.state = "running"
+        self._save()
+        self._tell(
+            "job.started", session_id=self._session.session_id, name=self.job.image_name, kept=list(kept),
+            stages=[
+                {"name": spec.name, "title_en": spec.title_en, "title_zh": spec.title_zh, "weight": spec.weight}
+                for spec in running
+            ],
+        )  # fmt: skip
+
+    def _finish(self, specs: list[StageSpec]) -> Outcome:
+        try:
+            for spec in specs:
+                self._run_stage(spec)
+        except Cancelled:
+            self._session.state = "cancelled"
+            self._save()
+            return Outcome(self._folder.root, self._session)
+        states = [record.state for record in self._session.stages.values()]
+        if self._session.stages[self._plan.names[0]].state != StageState.DONE:
+            self._session.state = "failed"
+        else:
+            self._session.state = "partial" if StageState.FAILED in states else "done"
+        self._save()
+        return Outcome(self._folder.root, self._session)
+
+    # --- one stage --------------------------------------------------------------------------------------------------
+    def _run_stage(self, spec: StageSpec) -> None:
+        """Run one stage to DONE, FAILED or SKIPPED. Raises Cancelled, with the stage PENDING again."""
+        old = self._session.stages[spec.name]
+        if (reason := self._reason_to_skip(spec)) is not None:
+            self._end_stage(spec, StageRecord(state=StageState.SKIPPED, warnings=[reason]), old)
+            return
+        record = StageRecord(state=StageState.RUNNING, outputs=old.outputs)
+        self._session.stages[spec.name] = record
+        try:
+            choice = self._choices.get(spec.name)
+            if isinstance(choice, EngineUnavailable):
+                raise _StageFailed(choice)
+            self._attempts(spec, record, choice)
+        except _StageFailed as failure:
+            error = failure.error
+            self._errors[spec.name] = error
+            record.state = StageState.FAILED
+            record.error = Notice(code=error.code, en=error.en, zh=error.zh, params={"fix": error.fix})
+            record.outputs = {}
+        except Cancelled:
+            self._session.stages[spec.name] = StageRecord(outputs=old.outputs)
+            raise
+        self._end_stage(spec, record, old)
+
+    def _reason_to_skip(self, spec: StageSpec) -> Notice | None:
+        if (wish := skipped_by_options(self.job.options).get(spec.name)) is not None:
+            return wish
+        for name in spec.requires:
+            record = self._session.stages.get(name)
+            if record is None or record.state != StageState.DONE:
+                return sentences.skipped_without(name, record)
+        return None
+
+    def _end_stage(self, spec: StageSpec, record: StageRecord, old: StageRecord) -> None:
+        for path in set(old.outputs) - set(record.outputs):  # of an earlier run, no longer true
+            (self._folder.root / path).unlink(missing_ok=True)
+        self._session.stages[spec.name] = record
+        self._progress.end(spec.name)
+        self._save()
+        self._tell(
+            "stage.finished", stage=spec.name, state=str(record.state), seconds=record.seconds,
+            error=record.error.model_dump(mode="json") if record.error else None,
+        )  # fmt: skip
+
+    def _attempts(self, spec: StageSpec, record: StageRecord, choice: registry.Choice | None) -> None:
+        """Try, and try once more at the next safer memory tier where the host crashed, hung or ran out of memory."""
+        tiers = choice.tiers if choice else ("",)
+        self._describe_engine(record, choice)
+        for attempt in range(1, ATTEMPTS + 1):
+            tier = tiers[min(attempt, len(tiers)) - 1]
+            record.attempts, record.tier = attempt, tier or None
+            self._save()
+            self._tell("stage.started", stage=spec.name, attempt=attempt, engine=record.engine, tier=record.tier)
+            error: AssetizeError
+            try:
+                fields = self._attempt(spec, record, choice, tier)
+            except (HostDied, HostHung) as end:
+                how, error = end.how, sentences.stage_ended(spec, end)
+            except StageRaised as raised:
+                how = "running out of memory"
+                error = self._error_from(spec, raised.fields)
+                if raised.fields["type"] != "OutOfMemory":
+                    raise _StageFailed(error) from None
+            else:
+                self._take(spec, record, fields)
+                return
+            if attempt == ATTEMPTS:
+                raise _StageFailed(error)
+            safer = tiers[min(attempt + 1, len(tiers)) - 1]
+            self._warn(spec, record, sentences.retried(how, safer if safer != tier else None))
+
+    def _describe_engine(self, record: StageRecord, choice: registry.Choice | None) -> None:
+        if choice is None:
+            return
+        card = choice.card
+        record.engine, record.engine_version, record.engine_choice = card.name, card.version, choice.why
+        record.licence_code, record.licence_weights = card.licence.code, card.licence.weights
+        record.commercial_use, record.device = card.licence.commercial, choice.device
+        record.weights_sha256 = {file.name: file.sha256 for file in card.weights if file.sha256}
+        record.seed = self.job.options.seed
+
+    def _attempt(self, spec: StageSpec, record: StageRecord, choice: registry.Choice | None, tier: str) -> Event:
+        request = {
+            "stage": spec.name,
+            "module": self._plan.module(spec.name),
+            "folder": str(self._folder.root),
+            "source": str(self.job.source.absolute()),
+            "options": self._session.options,
+            "session": self._session.model_dump(mode="json", by_alias=True),
+            "card": messages.card_to_json(choice.card) if choice else None,
+            "device": choice.device if choice else None,
+            "tier": tier,
+        }
+        limits = Limits(spec.timeout_s, self._limits.silence_s, self._limits.idle_s)
+        measured = Measured()
+        if self.cancel.is_set():
+            raise Cancelled
+        host = self._pool.host_for(choice.card if choice else None, tier)
+
+        def on_progress(fraction: float, note: str) -> None:
+            whole = self._progress.within(spec.name, fraction)
+            self._tell("progress", stage=spec.name, stage_fraction=fraction, fraction=whole, note=note)
+
+        try:
+            return host.run(request, limits, on_progress, self.cancel, measured)
+        except StageRaised as raised:
+            if raised.fields["type"] == "OutOfMemory":
+                host.kill()  # what it holds is gone for sure only with the process
+            raise
+        finally:
+            record.seconds = round(measured.seconds, 3)
+            record.peak_memory_mb = round(max(measured.peak_memory_mb, record.peak_memory_mb or 0.0), 1)
+            self._keep_log(spec, record.attempts, measured.log)
+
+    def _take(self, spec: StageSpec, record: StageRecord, fields: Event) -> None:
+        """Put a stage's result into the session. Raises _StageFailed where an output is missing."""
+        try:
+            record.outputs = {path: atomic.sha256_of(self._folder.root / path) for path in fields["outputs"]}
+        except OSError as fault:
+            raise _StageFailed(sentences.output_missing(spec, fault)) from None
+        for warning in fields["warnings"]:
+            self._warn(spec, record, Notice.model_validate(warning))
+        record.degraded |= fields["degraded"]
+        record.quality, record.details = fields["quality"], fields["details"]
+        if fields["scene"] is not None:
+            self._session.scene = SceneRecord.model_validate(fields["scene"])
+        if fields["input"] is not None:
+            self._session.input = InputRecord.model_validate(fields["input"])
+        record.state = StageState.DONE
+
+    def _error_from(self, spec: StageSpec, fields: dict[str, Any]) -> AssetizeError:
+        """The exception that the stage raised in its host, or a sentence for what was no AssetizeError."""
+        kind = getattr(errors, fields["type"], None)
+        if isinstance(kind, type) and issubclass(kind, AssetizeError) and kind is not Cancelled:
+            return kind(fields["code"], fields["en"], fields["zh"], fields["fix"])
+        if fields["type"] == "OutOfMemory":
+            return sentences.out_of_memory(spec)
+        return sentences.fault(spec, fields["text"])
+
+    # --- small change -----------------------------------------------------------------------------------------------
+    def _warn(self, spec: StageSpec, record: StageRecord, notice: Notice) -> None:
+        record.warnings.append(notice)
+        self._tell("warning", stage=spec.name, notice=notice.model_dump(mode="json"))
+
+    def _keep_log(self, spec: StageSpec, attempt: int, text: str) -> None:
+        """The log is a help, never a reason to fail. A second attempt adds to the first one's."""
+        text = self._logs[spec.name] = text if attempt == 1 else self._logs.get(spec.name, "") + text
+        with contextlib.suppress(OSError):
+            if text:
+                atomic.write_bytes(self._folder.logs / f"{spec.name}.log", text.encode("utf-8", "replace"))
+
+    def _save(self) -> None:
+        self._session.updated = _now()
+        try:
+            atomic.write_json(self._folder.manifest, self._session.model_dump(mode="json", by_alias=True))
+        except OSError as fault:
+            raise folders.unwritable(self._folder.root, fault) from None
+
+    def _tell(self, event: str, **fields: Any) -> None:
+        self._on_event({"event": event, **fields})
+
+
+__all__ = ["Conductor", "Job", "Outcome", "OutputError", "session_id"]

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.harvest.conftest import still_with_things
+from worker.engines.contract import HarvestRequest, HarvestResult, MaskProposal
+from worker.engines.embedded import saliency
+from worker.engines.embedded.harvest import EmbeddedHarvest
+from worker.engines.embedded.people import detect_people
+from worker.errors import EngineUnavailable
+from worker.session.harvest import HarvestManifest
+from worker.session.model import InputRecord
+from worker.stages import harvest
+
+
+class Proposes:
+    """An engine that answers with given masks; a box gets the box."""
+
+    def __init__(self, *proposals: MaskProposal) -> None:
+        self.proposals = proposals
+        self.request: HarvestRequest | None = None
+
+    def run(self, request: HarvestRequest, progress) -> HarvestResult:
+        self.request = request
+        boxes = []
+        for x, y, w, h in request.rois:
+            mask = np.zeros(request.image.shape[:2], dtype=bool)
+            mask[y : y + h, x : x + w] = True
+            boxes.append(MaskProposal(mask, 0.9, "roi"))
+        return HarvestResult([*boxes, *self.proposals])
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    return (a & b).sum() / (a | b).sum()
+
+
+@pytest.fixture(scope="module")
+def engine() -> EmbeddedHarvest:
+    engine = EmbeddedHarvest()
+    engine.load("cpu", "full")
+    return engine
+
+
+def read(ctx) -> HarvestManifest:
+    return HarvestManifest.model_validate_json(ctx.folder.harvest_manifest.read_text("utf-8"))
+
+
+def test_finds_two_things_and_writes_what_it_says(stage, engine) -> None:
+    image, things = still_with_things()
+    ctx = stage(image, engine)
+    result = harvest.run(ctx)
+    manifest = read(ctx)
+    found = [np.asarray(Image.open(ctx.folder.root / p.mask)) > 127 for p in manifest.props]
+    for name, truth in things.items():
+        assert max(iou(truth, mask) for mask in found) > 0.85, name
+    assert [p.id for p in manifest.props] == [f"prop_{i:02d}" for i in range(1, len(found) + 1)]
+    scores = [p.score for p in manifest.props]
+    assert scores == sorted(scores, reverse=True)
+    for prop, mask in zip(manifest.props, found, strict=True):
+        crop = np.asarray(Image.open(ctx.folder.root / prop.crop))
+        x, y, w, h = prop.crop_box
+        assert crop.shape == (h, w, 4) and mask.shape == image.shape[:2]
+        assert ((crop[..., 3] > 127) == mask[y : y + h, x : x + w]).all()
+        assert mask.sum() == (crop[..., 3] > 127).sum()  # nothing of the prop lies outside its crop
+    assert {p for p in result.outputs if not p.is_file()} == set()
+    assert all(r.reasons for r in manifest.rejected)
+
+
+def test_same_still_same_bytes(stage, engine) -> None:
+    image, _ = still_with_things(240, 150)  # one look: enough to see any randomness
+    ctx = stage(image, engine, rois=[(20, 50, 60, 60)])
+    first = {p.name: p.read_bytes() for p in harvest.run(ctx).outputs}
+    assert {p.name: p.read_bytes() for p in harvest.run(ctx).outputs} == first
+
+
+@pytest.mark.parametrize("image", [
+    np.zeros((48, 64, 3), np.uint8),
+    np.full((12, 2000, 3), 128, np.uint8),
+    np.zeros((1, 1, 3), np.uint8),
+    np.random.default_rng(1).integers(0, 255, (150, 300, 3), dtype=np.uint8),
+])
+def test_nothing_there_is_said_and_is_no_error(stage, engine, image) -> None:
+    ctx = stage(image, engine)
+    harvest.run(ctx)
+    assert read(ctx).props == []
+    assert {"harvest.nothing_salient", "harvest.none_kept"} & {w.code for w in ctx.warnings}
+
+
+def test_real_engine_cuts_the_users_box(stage, engine) -> None:
+    image, things = still_with_things()
+    rows, columns = np.nonzero(things["box"])
+    roi = (int(columns.min()) - 6, int(rows.min()) - 6, int(np.ptp(columns)) + 12, int(np.ptp(rows)) + 12)
+    ctx = stage(image, engine, rois=[roi], max_props=1)
+    harvest.run(ctx)
+    (prop,) = read(ctx).props
+    assert prop.roi == 0
+    assert iou(np.asarray(Image.open(ctx.folder.root / prop.mask)) > 127, things["box"]) > 0.8
+
+
+def test_a_box_against_the_rules_is_taken_with_a_warning(stage) -> None:
+    image, _ = still_with_things()
+    ctx = stage(image, Proposes(), rois=[(0, 0, 480, 230)])
+    harvest.run(ctx)
+    (prop,) = read(ctx).props
+    assert {"harvest.too_large", "harvest.truncated"} <= {r.code for r in prop.reasons}
+    warning = next(w for w in ctx.warnings if w.code == "harvest.roi_forced")
+    assert "Box 1" in warning.en and "第 1 个框" in warning.zh
+
+
+def test_boxes_are_in_input_pixels(stage) -> None:
+    image, _ = still_with_things()
+    engine = Proposes()
+    ctx = stage(image, engine, crop=(0, 40, 480, 270), rois=[(100, 140, 80, 90), (10, 0, 50, 30)])
+    harvest.run(ctx)
+    assert engine.request.rois == [(100, 100, 80, 90)]  # the second lies in the black bar
+    assert "harvest.roi_outside" in {w.code for w in ctx.warnings}
+
+
+def test_box_conversion_scales_and_clips() -> None:
+    record = InputRecord(name="", sha256="", bytes=0, format="", width=4000, height=2000, mode="", bit_depth=8,
+                         color_space="", crop=(0, 100, 4000, 1800), scale=0.5)
+    assert harvest.to_still(record, (100, 300, 200, 100), 2000, 900) == (50, 100, 100, 50)
+    assert harvest.to_still(record, (3900, 1700, 900, 900), 2000, 900) == (1950, 800, 50, 100)
+
+
+def test_limit_and_people_are_told(stage) -> None:
+    image, things = still_with_things()
+    person = np.zeros(image.shape[:2], dtype=bool)
+    person[40:230, 210:270] = True
+    engine = Proposes(MaskProposal(things["ball"], 0.9, "tile"), MaskProposal(things["box"], 0.8, "tile"),
+                      MaskProposal(person, 0.99, "tile", is_person=True))
+    ctx = stage(image, engine, max_props=1)
+    harvest.run(ctx)
+    manifest = read(ctx)
+    assert len(manifest.props) == 1
+    assert sorted(r.reasons[0].code for r in manifest.rejected) == ["harvest.over_limit", "harvest.person"]
+    assert {"harvest.people_left_out", "harvest.more_than_asked"} <= {w.code for w in ctx.warnings}
+
+
+def test_manifest_is_plain_json_with_a_schema_name(stage) -> None:
+    image, things = still_with_things()
+    ctx = stage(image, Proposes(MaskProposal(things["ball"], 0.9, "tile")))
+    harvest.run(ctx)
+    data = json.loads(ctx.folder.harvest_manifest.read_text("utf-8"))
+    assert data["schema"] == "assetize.harvest/1"
+    xs = [x for polygon in data["props"][0]["outline"] for x, _ in polygon]
+    columns = np.nonzero(things["ball"].any(axis=0))[0]
+    assert abs(min(xs) - columns.min()) <= 1 and abs(max(xs) - columns.max()) <= 1
+
+
+def test_damaged_weights_are_refused(tmp_path, monkeypatch) -> None:
+    damaged = tmp_path / "u2netp.onnx"
+    damaged.write_bytes(saliency.WEIGHTS.read_bytes()[:-1] + b"x")
+    monkeypatch.setattr(saliency, "WEIGHTS", damaged)
+    with pytest.raises(EngineUnavailable, match="damaged"):
+        saliency.Saliency()
+
+
+def test_no_people_in_a_picture_without_any() -> None:
+    image, _ = still_with_things()
+    assert detect_people(image) == []

@@ -1,7 +1,7 @@
 """The stages in the order they run: worker/stages/<name>.py each. Only modules that exist stand here."""
 
 STAGES: tuple[str, ...] = (
-    # "plate",
+    "plate",
     #
     # "geometry",
     #

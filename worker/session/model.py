@@ -6,6 +6,7 @@ Frame of everything in it: the still's camera at the origin, OpenCV axes (x righ
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -56,8 +57,22 @@ class InputRecord(Model):
     crop: tuple[int, int, int, int]
     scale: float = 1.0  # working pixels per cropped original pixel; below 1 where a huge still was reduced
     hdr: bool = False
-    lens: Lens = Lens()
+    view_exposure: float = 1.0  # still.png = sRGB of this times still_linear.exr; not 1 only for scene-linear files
+    lens: Lens = Lens()  # `lens.hfov_deg` is that of the still as cropped
     aigc_label: str | None = None  # an AI-content label found in the file, carried forward word for word
+
+    def to_still_box(self, box: tuple[int, int, int, int]) -> tuple[int, int, int, int] | None:
+        """A box of upright original pixels (x, y, width, height) in the still's pixels; None where nothing is left.
+
+        Rounded outwards, at least one pixel, clipped to the still.
+        """
+        left, top, width, height = self.crop
+        still_width, still_height = round(width * self.scale), round(height * self.scale)
+        x0 = max(0, math.floor((box[0] - left) * self.scale + 1e-6))
+        y0 = max(0, math.floor((box[1] - top) * self.scale + 1e-6))
+        x1 = min(still_width, math.ceil((box[0] + box[2] - left) * self.scale - 1e-6))
+        y1 = min(still_height, math.ceil((box[1] + box[3] - top) * self.scale - 1e-6))
+        return (x0, y0, x1 - x0, y1 - y0) if x1 > x0 and y1 > y0 else None
 
 
 class StageState(StrEnum):

@@ -1,0 +1,287 @@
+"""The front door: any picture file to a linear Rec.709 still, its sRGB view and the record of what came in.
+
+The file's bytes decide what it is, never its name. Everything is decoded before anything is returned, so a file that
+breaks off is refused before a session exists.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from worker.arrays import F32, U8
+from worker.formats import bars, exr, raster
+from worker.formats.exif import ContentLabel, FileLens, lens_record
+from worker.formats.refusals import refuse, shown
+from worker.formats.srgb import luminance, srgb8_from_linear
+from worker.session.atomic import sha256_of
+from worker.session.model import InputRecord
+
+Remark = tuple[str, dict[str, Any]]
+
+LONGEST_SIDE = 4096  # DCI 4K passes pixel for pixel,
+MOST_PIXELS = 4096 * 2160  # and nothing larger: eight float pictures of this size still fit in a gigabyte
+READ_AT_MOST = 120_000_000  # pixels of the file; a 100-megapixel back fits
+SHORTEST_SIDE = 32
+LONGEST_RATIO = 12
+SMALL_SIDE = 240  # below this a result is possible but poor
+_EXR = b"\x76\x2f\x31\x01"
+
+
+@dataclass
+class Still:
+    """`linear` (h, w, 3) scene-linear Rec.709, unclipped; `view` the same pixels as 8-bit sRGB."""
+
+    linear: F32
+    view: U8
+    record: InputRecord
+    remarks: list[Remark] = field(default_factory=list)
+
+
+def check(path: Path) -> None:
+    """Everything that can be said against a file without decoding it; milliseconds.
+
+    Raises:
+        InputError: one sentence.
+    """
+    head = _head(path)
+    kind = _kind(path, head)
+    width, height = exr.size_of(path) if kind == "EXR" else raster.size_of(path)
+    long, short = max(width, height), max(min(width, height), 0)
+    if long * short > READ_AT_MOST:
+        raise refuse("input.too_large", path, width=width, height=height, most=READ_AT_MOST // 1_000_000)
+    if long > LONGEST_RATIO * max(short, 1) and long > SHORTEST_SIDE:
+        raise refuse("input.ribbon", path, width=width, height=height, most=LONGEST_RATIO)
+    if short < SHORTEST_SIDE:
+        raise refuse("input.too_small", path, width=width, height=height, least=SHORTEST_SIDE)
+
+
+def read_still(path: Path, hfov_deg: float | None = None, lens_mm: float | None = None) -> Still:
+    """Decode, turn upright, crop bars, reduce a huge picture; `hfov_deg` or `lens_mm` is the user's own word.
+
+    Raises:
+        InputError: see `check`; also files that turn out broken while being decoded.
+    """
+    check(path)
+    remarks: list[Remark] = []
+    label, lens, orientation = ContentLabel(), None, 1
+    pixels, facts = _read(path, remarks)
+    if isinstance(facts, raster.Decoded):
+        label, lens, orientation = facts.label, facts.lens, facts.orientation
+    else:
+        label = raster.content_label(facts.xmp, facts.label_texts)
+    width, height = pixels.size
+    floating = pixels.pixels.dtype.kind == "f"
+
+    exposure = view_exposure(pixels.pixels) if floating else 1.0
+    crop = bars.find_bars(pixels.grey8(exposure))
+    size = working_size(crop[2], crop[3])
+    linear = pixels.linear(crop, size)
+    exposure = view_exposure(linear) if floating else 1.0
+    view = srgb8_from_linear(linear * exposure if exposure != 1.0 else linear)
+
+    record = InputRecord(
+        name=shown(path.name),
+        sha256=sha256_of(path),
+        bytes=path.stat().st_size,
+        format=facts.format if isinstance(facts, raster.Decoded) else "EXR",
+        width=width,
+        height=height,
+        mode=facts.mode,
+        bit_depth=facts.bits,
+        color_space=pixels.model.name,
+        has_alpha=facts.has_alpha,
+        exif_orientation=orientation,
+        crop=crop,
+        scale=size[0] / crop[2],
+        hdr=floating,
+        view_exposure=exposure,
+        lens=_lens(lens, crop, hfov_deg, lens_mm),
+        aigc_label=label.aigc,
+    )
+    remarks += _remarks_on(record, view, label)
+    return Still(linear, view, record, remarks)
+
+
+def working_size(width: int, height: int) -> tuple[int, int]:
+    """The picture's own size up to DCI 4K, else the largest of its shape within that."""
+    scale = min(1.0, LONGEST_SIDE / max(width, height), (MOST_PIXELS / (width * height)) ** 0.5)
+    return max(1, int(width * scale + 1e-9)), max(1, int(height * scale + 1e-9))
+
+
+def view_exposure(linear: F32) -> float:
+    """Factor from scene-linear to the 8-bit view: 1 where the file is exposed for viewing, else its key to 18 % grey.
+
+    A dark frame with real highlights is a night scene and stays one. The key is the log average (Reinhard 2002).
+    """
+    step = max(1, int((linear.shape[0] * linear.shape[1] / 500_000) ** 0.5))
+    sample = np.nan_to_num(linear[::step, ::step], nan=0, posinf=exr.HALF_MAX, neginf=0)
+    bright = luminance(sample) if sample.shape[2] == 3 else sample[..., 0]
+    bright = bright[bright > 1e-6]
+    if bright.size == 0:
+        return 1.0
+    key = float(np.exp(np.log(bright).mean()))
+    if 0.02 <= key <= 0.8 or (key < 0.02 and float(np.quantile(bright, 0.995)) >= 0.25):
+        return 1.0
+    return float(np.clip(0.18 / key, 2.0**-20, 2.0**20))
+
+
+def _read(path: Path, remarks: list[Remark]) -> tuple[raster.Raster, raster.Decoded | exr.ExrPicture]:
+    if _head(path)[:4] == _EXR:
+        picture = exr.read_picture(path)
+        remarks += picture.remarks
+        linear, picture.linear = picture.linear, picture.linear[:0]
+        model = raster.LINEAR
+        if picture.colour_space != model.name:
+            model = raster.ColourModel(picture.colour_space, model.curves)
+        return raster.Raster(linear, model), picture
+    decoded = raster.decode(path)
+    remarks += decoded.remarks
+    if decoded.raster.pixels.dtype.kind == "f" and (repaired := exr.repair_nonfinite(decoded.raster.pixels)):
+        remarks.append(("plate.nonfinite_repaired", {"count": repaired}))
+    return decoded.raster, decoded
+
+
+def _lens(lens: FileLens | None, crop: bars.Box, hfov_deg: float | None, lens_mm: float | None) -> Any:
+    return lens_record(lens, crop[2], hfov_deg, lens_mm)
+
+
+def _remarks_on(record: InputRecord, view: U8, label: ContentLabel) -> list[Remark]:
+    remarks: list[Remark] = []
+    x, y, width, height = record.crop
+    if (width, height) != (record.width, record.height):
+        margins = {"left": x, "top": y, "right": record.width - x - width, "bottom": record.height - y - height}
+        remarks.append(("plate.bars_cropped", margins))
+    if record.scale < 1:
+        remarks.append(
+            ("plate.reduced", {"from_size": f"{width} x {height}", "to_size": f"{view.shape[1]} x {view.shape[0]}"})
+        )
+    if min(view.shape[:2]) < SMALL_SIDE:
+        remarks.append(("plate.small", {"size": f"{view.shape[1]} x {view.shape[0]}"}))
+    if record.view_exposure != 1.0:
+        remarks.append(("plate.exposure", {"stops": round(float(np.log2(record.view_exposure)), 2)}))
+    low, high = np.quantile(view[:: max(1, len(view) // 512)], (0.002, 0.998))
+    if high - low <= 3:
+        remarks.append(("plate.blank", {}))
+    if label.aigc:
+        remarks.append(("plate.aigc_label", {}))
+    elif label.source_type and "lgorithmic" in label.source_type:
+        remarks.append(("plate.ai_source", {"type": label.source_type}))
+    return remarks
+
+
+def _head(path: Path) -> bytes:
+    try:
+        kind = path.stat().st_mode
+    except PermissionError as error:
+        raise refuse("input.no_permission", path) from error
+    except (OSError, ValueError) as error:
+        raise refuse("input.missing", path) from error
+    if stat.S_ISDIR(kind):
+        raise refuse("input.folder", path)
+    if not stat.S_ISREG(kind):
+        raise refuse("input.not_a_file", path)
+    if path.stat().st_size == 0:
+        raise refuse("input.empty", path)
+    try:
+        with path.open("rb") as stream:
+            return stream.read(4096)
+    except PermissionError as error:
+        raise refuse("input.no_permission", path) from error
+    except OSError as error:
+        raise refuse("input.unreadable", path, reason=os.strerror(error.errno or 5)) from error
+
+
+_PICTURES: tuple[tuple[bytes, str], ...] = (
+    (_EXR, "EXR"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"BM", "BMP"),
+    (b"GIF8", "GIF"),
+    (b"\0\0\0\x0cjP  ", "JPEG2000"),
+    (b"\xff\x4f\xff\x51", "JPEG2000"),
+    (b"P5", "PPM"),
+    (b"P6", "PPM"),
+)
+_OTHERS: tuple[tuple[bytes, str, str], ...] = (
+    (b"PK", "a ZIP archive", "ZIP 压缩包"),
+    (b"\x1f\x8b", "a gzip archive", "gzip 压缩文件"),
+    (b"7z\xbc\xaf", "a 7-Zip archive", "7-Zip 压缩包"),
+    (b"Rar!", "a RAR archive", "RAR 压缩包"),
+    (b"%PDF", "a PDF document", "PDF 文档"),
+    (b"\x1aE\xdf\xa3", "a Matroska video (export one frame of it)", "Matroska 视频（请导出其中一帧）"),
+    (b"MZ", "a Windows program", "Windows 程序"),
+    (b"\x7fELF", "a program", "程序文件"),
+    (b"glTF", "a 3D model", "三维模型"),
+    (b"BLENDER", "a Blender file", "Blender 文件"),
+    (b"ply\n", "a 3D model", "三维模型"),
+)
+_UNREAD: tuple[tuple[bytes, str, str], ...] = (
+    (b"8BPS", "a Photoshop document", "Photoshop 文档"),
+    (b"SDPX", "a DPX frame", "DPX 帧"),
+    (b"XPDS", "a DPX frame", "DPX 帧"),
+    (b"\x80\x2a\x5f\xd7", "a Cineon frame", "Cineon 帧"),
+    (b"#?RADIANCE", "a Radiance HDR picture", "Radiance HDR 图片"),
+    (b"#?RGBE", "a Radiance HDR picture", "Radiance HDR 图片"),
+    (b"\xff\x0a", "a JPEG XL picture", "JPEG XL 图片"),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL picture", "JPEG XL 图片"),
+    (b"II+\0", "a BigTIFF", "BigTIFF 图片"),
+    (b"MM\0+", "a BigTIFF", "BigTIFF 图片"),
+    (b"FUJIFILMCCD-RAW", "a camera raw file", "相机 RAW 文件"),
+    (b"IIU\0", "a camera raw file", "相机 RAW 文件"),
+    (b"IIRO", "a camera raw file", "相机 RAW 文件"),
+    (b"FOVb", "a camera raw file", "相机 RAW 文件"),
+)
+
+
+def _kind(path: Path, head: bytes) -> str:
+    """Name of the format, by the bytes."""
+    for magic, what_en, what_zh in _UNREAD:
+        if head.startswith(magic):
+            raise refuse("input.unsupported", path, what_en=what_en, what_zh=what_zh)
+    if head[4:8] == b"ftyp":
+        brand = head[8:12]
+        if brand in (b"avif", b"avis"):
+            return "AVIF"
+        if brand in (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis"):
+            raise refuse("input.unsupported", path, what_en="a HEIC picture", what_zh="HEIC 图片")
+        if brand == b"crx ":
+            raise refuse("input.unsupported", path, what_en="a camera raw file", what_zh="相机 RAW 文件")
+        raise refuse(
+            "input.not_a_picture", path, what_en="a video (export one frame of it)", what_zh="视频（请导出其中一帧）"
+        )
+    if head[:4] == b"RIFF":
+        if head[8:12] == b"WEBP":
+            return "WEBP"
+        raise refuse("input.not_a_picture", path, what_en="a video or sound file", what_zh="视频或音频文件")
+    for magic, kind in _PICTURES:
+        if head.startswith(magic):
+            if kind == "TIFF":
+                _refuse_camera_raw(path, head)
+            return kind
+    for magic, what_en, what_zh in _OTHERS:
+        if head.startswith(magic):
+            raise refuse("input.not_a_picture", path, what_en=what_en, what_zh=what_zh)
+    if _is_text(head):
+        raise refuse("input.not_a_picture", path, what_en="text", what_zh="文本")
+    raise refuse("input.not_a_picture", path, what_en="data of another kind", what_zh="其他类型的数据")
+
+
+def _refuse_camera_raw(path: Path, head: bytes) -> None:
+    """Raw files pose as TIFF and would be read as their thumbnail."""
+    tags = raster.tiff_tags(path) or {}
+    if head[8:10] == b"CR" or 50706 in tags or (tags.get(254) == 1 and 330 in tags):
+        raise refuse("input.unsupported", path, what_en="a camera raw file", what_zh="相机 RAW 文件")
+
+
+def _is_text(head: bytes) -> bool:
+    text = head.decode("utf-8", "ignore")
+    printable = sum(c.isprintable() or c in "\r\n\t\f\ufeff" for c in text)
+    return len(text) > 0 and printable >= 0.97 * len(text) and len(text.encode()) >= len(head) - 4

@@ -194,6 +194,7 @@ class PropRequest:
     gravity: F32
     ground_plane: tuple[F32, float, float] | None
     label: str
+    relief: bool = True  # False: `points` tell where the prop stands, not its shape (a guessed layout)
     triangle_budget: int = 20_000
     seed: int = 0
 

@@ -1,0 +1,197 @@
+"""The embedded prop maker: the front from the picture, the back completed.
+
+The silhouette becomes a sheet of triangles; the sheet is lifted along its pixel rays once to the front and once to
+the back, and a band around the rim joins the two. Seen from the still's camera the body covers the silhouette
+exactly. Front and back share the texture (the back is the front mirrored), so every vertex has one texture
+coordinate and the surface has no seam: it stays closed in every program.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from scipy.ndimage import map_coordinates
+
+from worker.arrays import F64, I32, Bool
+from worker.engines.contract import EngineNotice, Progress, PropRequest, PropResult
+from worker.engines.embedded.prop_outline import EmptyOutline, Sheet, solid_alpha, triangulate
+from worker.engines.embedded.prop_shape import Thickness, sliced, with_relief
+from worker.engines.embedded.prop_skin import surface_gaussians, texture_of, uv_of
+from worker.formats.mesh import TexturedMesh
+from worker.session.frames import level_from_camera
+
+_FRONT_VERTICES = 1200
+_GAUSSIANS = 12_000
+_STEEP = np.radians(60.0)
+
+
+class EmbeddedProps:
+    """See the module. Deterministic, CPU only, well under a second a prop."""
+
+    def load(self, device: str, tier: str) -> None:
+        self.gaussians = _GAUSSIANS if tier == "full" else _GAUSSIANS // 2
+
+    def run(self, request: PropRequest, progress: Progress) -> PropResult:
+        """Raises EmptyOutline (a ValueError) where the crop's alpha holds nothing solid."""
+        solid = solid_alpha(request.crop[..., 3])
+        if solid.sum() < 16:
+            raise EmptyOutline("its cut-out holds nothing solid")
+        view = View.of(request, solid)
+        guess = sliced(solid, view.pitch, view.roll)
+        view.set_distance(request, solid, guess)
+        body, notices = guess, []
+        relief = _relief(request, solid, guess, view)
+        if relief is not None:
+            body = relief
+        elif request.relief:
+            notices.append(EngineNotice("props.flat_depth", {"label": request.label}))
+        progress(0.3)
+        sheet = _sheet(request, solid)
+        progress(0.6)
+        texture, scale = texture_of(request.crop)
+        points = _lift(sheet, body, view)
+        camera_from_prop = view.pose(points)
+        rotation, origin = camera_from_prop[:3, :3], camera_from_prop[:3, 3]
+        uv = uv_of(sheet.points, scale, len(texture))
+        mesh = TexturedMesh(
+            ((points - origin) @ rotation).astype(np.float32), _close(sheet), np.concatenate([uv, uv]), texture
+        )
+        progress(0.8)
+        cloud = surface_gaussians(mesh, self.gaussians, request.seed)
+        return PropResult(mesh, cloud, camera_from_prop.astype(np.float32), view.metric, notices)
+
+
+@dataclass
+class View:
+    """How the camera sees one prop: the prop's middle plane is `direction` . x = `distance` (camera frame)."""
+
+    inverse: F64  # 3x3 from crop pixels to rays with z = 1
+    up: F64
+    heading: F64  # horizontal, away from the camera
+    direction: F64
+    centre: F64  # ray through the silhouette's middle
+    focal: float
+    pitch: float
+    roll: float
+    distance: float = 1.0
+    metric: bool = False
+
+    @staticmethod
+    def of(request: PropRequest, solid: Bool) -> View:
+        x, y = request.box[:2]
+        intrinsics = np.asarray(request.intrinsics, dtype=np.float64)
+        inverse = np.linalg.inv(intrinsics) @ np.array([[1.0, 0, x], [0, 1, y], [0, 0, 1]])
+        rows, columns = np.nonzero(solid)
+        middle = np.array([0.5 * (columns.min() + columns.max() + 1), 0.5 * (rows.min() + rows.max() + 1), 1.0])
+        centre = inverse @ middle
+        ray = centre / np.linalg.norm(centre)
+        up = -np.asarray(request.gravity, dtype=np.float64)
+        up /= np.linalg.norm(up)
+        pitch = float(np.arcsin(np.clip(-ray @ up, -1, 1)))
+        heading = ray - up * (ray @ up)
+        steep = abs(pitch) > _STEEP
+        heading = level_from_camera(-up)[1] if np.linalg.norm(heading) < 0.05 else heading
+        heading /= np.linalg.norm(heading)
+        below = intrinsics @ (centre - 0.01 * up)
+        fall = below[:2] / below[2] - (intrinsics @ centre)[:2]
+        roll = 0.0 if steep else float(np.arctan2(-fall[0], fall[1]))
+        focal = float(np.sqrt(intrinsics[0, 0] * intrinsics[1, 1]))
+        return View(inverse, up, heading, ray if steep else heading, centre, focal, pitch, roll)
+
+    def rays(self, pixels: F64) -> F64:
+        """(N, 3) rays with z = 1 through (N, 2) crop pixels."""
+        return pixels @ self.inverse[:, :2].T + self.inverse[:, 2]
+
+    @property
+    def unit(self) -> float:
+        """Scene units of one pixel at the middle plane."""
+        return self.distance / float(self.centre @ self.direction) / self.focal
+
+    def set_distance(self, request: PropRequest, solid: Bool, guess: Thickness) -> None:
+        """The middle plane goes where the visible front agrees with the pointmap, else where the foot meets the ground.
+
+        Without either the distance stays 1 and the result is not metric.
+        """
+        wanted = None
+        if request.points is not None:
+            valid = solid if request.mask is None else solid & request.mask
+            inner = cv2.erode(valid.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+            valid = inner if inner.sum() >= 16 else valid
+            if valid.any():
+                wanted = request.points[valid].astype(np.float64) @ self.direction, guess.front[valid]
+        if wanted is None and request.ground_plane is not None:
+            normal, offset = np.asarray(request.ground_plane[0], dtype=np.float64), request.ground_plane[1]
+            row = int(np.nonzero(solid.any(axis=1))[0].max())
+            column = float(np.nonzero(solid[row])[0].mean())
+            ray = self.rays(np.array([[column + 0.5, row + 1.0]]))[0]
+            if normal @ ray < -1e-6:
+                wanted = np.array([-offset / (normal @ ray) * (ray @ self.direction)]), guess.front[row, [int(column)]]
+        if wanted is None:
+            return
+        self.metric = True
+        self.distance = float(np.median(wanted[0]))
+        for _ in range(4):  # pixels get larger with distance, so the thickness follows
+            self.distance = float(np.median(wanted[0] + wanted[1] * self.unit))
+
+    def pose(self, points: F64) -> F64:
+        """4x4 camera_from_prop: Z up, -Y towards the camera, origin under the middle of the foot."""
+        height = points @ self.up
+        foot = points[height <= height.min() + 0.03 * np.ptp(height)]
+        right = np.cross(self.heading, self.up)
+        rotation = np.stack([right, self.heading, self.up], axis=1)
+        local = foot @ rotation
+        origin = np.append(0.5 * (local[:, :2].min(axis=0) + local[:, :2].max(axis=0)), height.min())
+        pose = np.eye(4)
+        pose[:3, :3] = rotation
+        pose[:3, 3] = rotation @ origin
+        return pose
+
+
+def _relief(request: PropRequest, solid: Bool, guess: Thickness, view: View) -> Thickness | None:
+    if request.points is None or not request.relief:
+        return None
+    valid = np.ones_like(solid) if request.mask is None else request.mask
+    offset = (view.distance - request.points.astype(np.float64) @ view.direction) / view.unit
+    return with_relief(guess, solid, offset.astype(np.float32), valid)
+
+
+def _sheet(request: PropRequest, solid: Bool) -> Sheet:
+    """As fine as the area wants and the triangle budget allows."""
+    spacing = max(1.2, float(np.sqrt(solid.sum() / _FRONT_VERTICES / 0.866)))
+    while True:
+        sheet = triangulate(request.crop[..., 3], solid, spacing)
+        if 2 * (len(sheet.faces) + len(sheet.rim)) <= request.triangle_budget or spacing > max(solid.shape):
+            return sheet
+        spacing *= 1.3
+
+
+def _lift(sheet: Sheet, body: Thickness, view: View) -> F64:
+    """(2V, 3) camera-frame points: the front sheet's vertices, then the back's, on the same rays."""
+    where = sheet.points[:, ::-1].T - 0.5
+    fields = (body.front.astype(np.float64), body.back.astype(np.float64))
+    front, back = (map_coordinates(field, where, order=1, mode="nearest") for field in fields)
+    rays = view.rays(sheet.points)
+    along = np.maximum(rays @ view.direction, 0.1 * np.linalg.norm(rays, axis=1))
+    front, back = front.astype(np.float64), back.astype(np.float64)
+    near = np.maximum(view.distance - front * view.unit, 0.05 * view.distance) / along
+    far = np.maximum((view.distance - back * view.unit) / along, near * (1 + 1e-4))
+    climb = rays @ view.up
+    floor = float(np.percentile(near * climb, 0.5))  # the lowest visible point stands on something: nothing below it
+    with np.errstate(divide="ignore"):
+        limit = np.where(climb < 0, floor / climb, np.inf)
+    limit = np.where(limit > 0, limit, np.inf)
+    least = 0.3 * view.unit / along
+    far = np.maximum(np.minimum(far, limit), near + least)
+    return np.concatenate([rays * near[:, None], rays * far[:, None]])
+
+
+def _close(sheet: Sheet) -> I32:
+    """Faces of the closed body. Front faces look at the camera, back faces away, the band joins the rims."""
+    count = len(sheet.points)
+    front = sheet.faces[:, ::-1]
+    a, b = sheet.rim.T  # the front runs this edge from b to a
+    band = np.concatenate([np.stack([a, b, b + count], axis=1), np.stack([a, b + count, a + count], axis=1)])
+    return np.ascontiguousarray(np.concatenate([front, sheet.faces + count, band]), dtype=np.int32)
+

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an object carries of its origin: a few flat values for the eye, and one JSON string with everything."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .session import PropEntry, SessionData
+
+Flat = dict[str, str | float | int | bool]
+
+PREFIX = "assetize_"
+RECORD_KEY = PREFIX + "record"
+
+
+def flat_record(session: SessionData, role: str, stages: tuple[str, ...], source: str | None) -> Flat:
+    """Custom properties of an object that `stages` made from the file `source`.
+
+    The first stage is the maker; every stage's engine and licence is in the JSON. Seeds and hashes are strings,
+    because Blender's integers end at 32 bits.
+    """
+    maker = session.stage(stages[0])
+    makers = {name: session.stage(name) for name in stages if session.stage(name)}
+    commercial = {record.get("commercial_use") for record in makers.values()} - {None}
+    record: dict[str, Any] = {
+        "session": {
+            "id": session.session_id,
+            "tool_version": session.document.get("tool_version", ""),
+            "input": session.document.get("input", {}),
+        },
+        "role": role,
+        "source": source,
+        "sha256": _sha256(session, source),
+        "unit": session.unit,
+        "stages": {
+            name: {
+                key: made.get(key)
+                for key in ("engine", "engine_version", "weights_sha256", "licence_code", "licence_weights",
+                            "commercial_use", "degraded", "seed", "warnings")
+            }
+            for name, made in makers.items()
+        },
+    }  # fmt: skip
+    flat: dict[str, Any] = {
+        "role": role,
+        "session_id": session.session_id,
+        "session": session.name,
+        "input_name": session.document.get("input", {}).get("name"),
+        "source": source,
+        "sha256": record["sha256"],
+        "engine": maker.get("engine"),
+        "engine_version": maker.get("engine_version"),
+        "licence_code": maker.get("licence_code"),
+        "licence_weights": maker.get("licence_weights"),
+        "commercial_use": _strictest(commercial),
+        "degraded": any(made.get("degraded") for made in makers.values()),
+        "seed": None if maker.get("seed") is None else str(maker["seed"]),
+    }
+    return _finish(flat, record)
+
+
+def prop_record(session: SessionData, prop: PropEntry) -> Flat:
+    """As `flat_record`, with the prop's own delivery record as the JSON where the session has one."""
+    source = None if prop.glb is None else prop.glb.relative_to(session.root).as_posix()
+    flat = flat_record(session, "prop", ("props", "placement", "harvest"), source)
+    inner = json.loads(str(flat[RECORD_KEY]))
+    inner["placement"] = prop.entry
+    if prop.record is not None:
+        inner["delivery"] = prop.record
+    system = (prop.record or {}).get("system_metadata") or {}
+    flat = {key.removeprefix(PREFIX): value for key, value in flat.items() if key != RECORD_KEY}
+    flat |= {
+        "id": prop.id,
+        "label": prop.label,
+        "grounded": prop.grounded,
+        "width": prop.dimensions[0],
+        "depth": prop.dimensions[1],
+        "height": prop.dimensions[2],
+    }
+    for key in ("silhouette_iou", "pose_confidence", "instance_of"):
+        if prop.entry.get(key) is not None:
+            flat[key] = prop.entry[key]
+    for key in ("doi_name", "referent_type", "referent_sub_type", "referent_name"):
+        if isinstance(system.get(key), str):
+            flat[key] = system[key]
+    return _finish(flat, inner)
+
+
+def _finish(flat: dict[str, Any], record: dict[str, Any]) -> Flat:
+    """Prefixed, without empty values, keys within Blender's 63 bytes."""
+    out: Flat = {(PREFIX + key)[:63]: value for key, value in flat.items() if value not in (None, "")}
+    out[RECORD_KEY] = json.dumps(record, ensure_ascii=False, sort_keys=True)
+    return out
+
+
+def _sha256(session: SessionData, source: str | None) -> str | None:
+    for stage in session.document.get("stages", {}).values():
+        if source in (stage.get("outputs") or {}):
+            return str(stage["outputs"][source])
+    return None
+
+
+def _strictest(answers: set[Any]) -> str | None:
+    """One answer for a chain of engines: a single `no` forbids, a single `terms` makes it terms."""
+    for answer in ("no", "terms", "yes"):
+        if answer in answers:
+            return answer
+    return None

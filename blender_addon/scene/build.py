@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A session folder becomes a scene: one call, no operator, no context."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from ..core.errors import AddonError, FormatError
+from ..core.frames import F64
+from ..core.record import PREFIX, flat_record
+from ..core.session import POINTS, SPLATS, STILL, SessionData, read_session
+from .background import add_background
+from .camera import add_camera, frame_render
+from .light import add_key_light, add_world
+from .metadata import write_record
+from .objects import add_object, make_collections
+from .points import add_points
+from .props import add_prop
+from .splats import add_splats
+
+DISPLAYS = ("PROXY", "SPLATS", "POINTS")
+_DISPLAY_ROLES = {"PROXY": {"proxy", "dome"}, "SPLATS": {"splats"}, "POINTS": {"points"}}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to import. The camera always comes: without it nothing can be compared."""
+
+    proxy: bool = True
+    splats: bool = True
+    points: bool = True
+    props: bool = True
+    prop_splats: bool = True
+    light: bool = True
+    display: str = "PROXY"  # which background is seen; the others are there, hidden
+
+
+@dataclass
+class Imported:
+    """What one import made. `problems`: parts that were left out, and why."""
+
+    session: SessionData
+    collection: bpy.types.Collection
+    root: bpy.types.Object
+    camera: bpy.types.Object
+    world_from_camera: F64
+    by_role: dict[str, bpy.types.Object] = field(default_factory=dict)
+    props: list[bpy.types.Object] = field(default_factory=list)
+    problems: list[AddonError] = field(default_factory=list)
+
+
+def import_session(folder: Path, scene: bpy.types.Scene, wanted: Wanted = Wanted()) -> Imported:
+    """Build the scene of a session folder inside `scene`.
+
+    A part whose file is missing or broken is left out and told in `problems`; the rest still comes.
+    Raises SessionError where there is no scene to build.
+    """
+    session = read_session(folder)
+    height, basis = session.ground_height()
+    world_from_camera = session.world_from_camera()
+    parts = make_collections(scene, session.name)
+    root = add_object(parts[""], f"Assetize {session.name}", None, None, np.eye(4))
+    root.empty_display_size = 0.25 * session.median_depth
+    write_record(root, flat_record(session, "set", ("geometry",), None))
+    write_record(parts[""], flat_record(session, "set", ("geometry",), None))
+    root[PREFIX + "folder"] = str(session.root)
+    root[PREFIX + "unit"] = session.unit
+    root[PREFIX + "hfov_deg"] = session.hfov_deg
+    root[PREFIX + "ground_basis"] = basis
+    root[PREFIX + "camera_height"] = float(height)
+    camera = add_camera(session, parts["Camera"], root, world_from_camera)
+    write_record(camera, flat_record(session, "camera", ("geometry", "plate"), STILL))
+    frame_render(scene, session, camera)
+    made = Imported(session, parts[""], root, camera, world_from_camera)
+    made.problems += [_missing(name) for name in session.missing]
+
+    if wanted.proxy:
+        with _told(made):
+            made.by_role |= add_background(session, parts["Background"], root, world_from_camera)
+    splats, points = session.file(SPLATS), session.file(POINTS)
+    if wanted.splats and splats is not None:
+        with _told(made):
+            cloud = add_splats(splats, f"{session.name} splats", parts["Background"], root, world_from_camera, camera)
+            made.by_role["splats"] = cloud
+            write_record(cloud, flat_record(session, "splats", ("scene", "geometry", "clean_plate"), SPLATS))
+    if wanted.points and points is not None:
+        with _told(made):
+            focal = float(session.intrinsics[0, 0])
+            cloud = add_points(points, f"{session.name} points", parts["Points"], root, world_from_camera, focal)
+            made.by_role["points"] = cloud
+            write_record(cloud, flat_record(session, "points", ("geometry",), POINTS))
+    if wanted.props:
+        for prop in session.props:
+            with _told(made):
+                made.props += add_prop(
+                    session, prop, parts["Props"], root, world_from_camera, camera, wanted.prop_splats
+                )
+    if wanted.light:
+        with _told(made):
+            add_world(session, scene)
+            key = add_key_light(session, parts["Light"], root, world_from_camera)
+            if key is not None:
+                made.by_role["key light"] = key
+    show(made.by_role, wanted.display)
+    for layer in scene.view_layers:
+        layer.update()  # so that matrix_world is true for whoever reads it next
+    return made
+
+
+def show(by_role: dict[str, bpy.types.Object], display: str) -> None:
+    """Show one kind of background in viewport and render, hide the others; where it is lacking, the next there is."""
+    order = [display, *(each for each in DISPLAYS if each != display)]
+    shown = next((each for each in order if _DISPLAY_ROLES[each] & by_role.keys()), display)
+    for kind, roles in _DISPLAY_ROLES.items():
+        for role in roles & by_role.keys():
+            by_role[role].hide_render = kind != shown
+            by_role[role].hide_viewport = kind != shown
+
+
+class _told:
+    """Turns a broken file into a problem of the import instead of its end."""
+
+    def __init__(self, made: Imported) -> None:
+        self.made = made
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, FormatError):
+            self.made.problems.append(error)
+            return True
+        return False
+
+
+def _missing(name: str) -> AddonError:
+    return AddonError(
+        "session.missing",
+        f"The session has no {name}; that part is not in the scene.",
+        f"会话中没有 {name}，场景中不含该部分。",
+    )

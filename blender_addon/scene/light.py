@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""World light from the probe, key light as a sun."""
+
+from __future__ import annotations
+
+import math
+
+import bpy
+import numpy as np
+
+from ..core.frames import F64
+from ..core.record import flat_record
+from ..core.session import SessionData
+from .metadata import write_record
+from .nodes import Tree
+from .objects import add_object, load_image
+
+
+def add_world(session: SessionData, scene: bpy.types.Scene) -> bpy.types.World | None:
+    """The probe as the scene's world.
+
+    The probe's middle column looks along the heading (world +y), Blender's along +x: directions are turned by -90
+    degrees about z before the look-up. Both count columns to the right as turning right.
+    """
+    if session.probe is None:
+        return None
+    image = load_image(session.probe, "Linear Rec.709", f"{session.name} probe")
+    world = bpy.data.worlds.new(f"{session.name} probe")
+    if world.node_tree is None:
+        world.use_nodes = True
+    world.node_tree.nodes.clear()
+    tree = Tree(world.node_tree)
+    direction = tree.add("ShaderNodeTexCoord").outputs["Generated"]
+    turned = tree.add("ShaderNodeMapping",
+                      {"Vector": direction, "Rotation": (0.0, 0.0, math.radians(-90.0))}).outputs[0]  # fmt: skip
+    probe = tree.add("ShaderNodeTexEnvironment", {"Vector": turned}, image=image)
+    background = tree.add("ShaderNodeBackground", {"Color": probe.outputs["Color"], "Strength": 1.0})
+    tree.add("ShaderNodeOutputWorld", {"Surface": background.outputs[0]})
+    tree.layout()
+    source = session.probe.relative_to(session.root).as_posix()
+    write_record(world, flat_record(session, "world", ("lighting",), source))
+    scene.world = world
+    return world
+
+
+def add_key_light(
+    session: SessionData, collection: bpy.types.Collection, parent: bpy.types.Object, world_from_camera: F64
+) -> bpy.types.Object | None:
+    """A sun that shines from where the key light was found; hidden at first, because the probe holds its light."""
+    key = session.key_light
+    if key is None:
+        return None
+    data = bpy.data.lights.new(f"{session.name} key light", "SUN")
+    data.color = key.color
+    data.energy = key.intensity
+    data.angle = math.radians(key.angular_size_deg)
+    toward = world_from_camera[:3, :3] @ key.direction
+    made = add_object(collection, data.name, data, parent, _looking_from(toward, world_from_camera, session))
+    made.hide_render = True
+    made.hide_viewport = True
+    write_record(made, flat_record(session, "key light", ("lighting",), "lighting_probe.json"))
+    return made
+
+
+def _looking_from(toward: F64, world_from_camera: F64, session: SessionData) -> F64:
+    """A sun shines along its -z: z points to the light. Its place has no effect, so it stands where one finds it."""
+    z = toward / np.linalg.norm(toward)
+    side = np.cross([0.0, 0.0, 1.0] if abs(z[2]) < 0.99 else [0.0, 1.0, 0.0], z)
+    x = side / np.linalg.norm(side)
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.stack([x, np.cross(z, x), z], axis=1)
+    matrix[:3, 3] = world_from_camera[:3, 3] + z * session.median_depth
+    return matrix

@@ -1,0 +1,39 @@
+"""Fixtures of the add-on's tests. They run in Blender's Python (the bpy module) and never import the worker."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+HAS_BPY = importlib.util.find_spec("bpy") is not None
+
+
+def load_maker() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_session", Path(__file__).with_name("make_session.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Without bpy (the worker's environment) only what needs no Blender is collected."""
+    needs_bpy = collection_path.name.startswith("test_bpy_")
+    return True if needs_bpy and not HAS_BPY else None
+
+
+@pytest.fixture(scope="session")
+def maker() -> ModuleType:
+    return load_maker()
+
+
+@pytest.fixture(scope="session")
+def session_folder(tmp_path_factory: pytest.TempPathFactory, maker: ModuleType) -> Path:
+    """The analytic session. Read only; copy it to change it."""
+    return maker.make_session(tmp_path_factory.mktemp("outputs") / "set")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image
 
 from tests.harvest.conftest import still_with_things
 from worker.engines.contract import HarvestRequest, HarvestResult, MaskProposal
-from worker.engines.embedded import saliency
+from worker.engines.embedded import CARDS, saliency
 from worker.engines.embedded.harvest import EmbeddedHarvest
 from worker.engines.embedded.people import detect_people
 from worker.errors import EngineUnavailable
@@ -150,6 +151,13 @@ def test_manifest_is_plain_json_with_a_schema_name(stage) -> None:
     xs = [x for polygon in data["props"][0]["outline"] for x, _ in polygon]
     columns = np.nonzero(things["ball"].any(axis=0))[0]
     assert abs(min(xs) - columns.min()) <= 1 and abs(max(xs) - columns.max()) <= 1
+
+
+def test_the_card_names_the_shipped_weights() -> None:
+    (file,) = next(card for card in CARDS if card.stage == "harvest").weights
+    data = saliency.WEIGHTS.read_bytes()
+    assert (file.name, file.bytes) == (saliency.WEIGHTS.name, len(data))
+    assert file.sha256 == saliency.WEIGHTS_SHA256 == hashlib.sha256(data).hexdigest()
 
 
 def test_damaged_weights_are_refused(tmp_path, monkeypatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker import __version__
-from worker.engines.card import EngineCard, EngineStage, Licence
+from worker.engines.card import EngineCard, EngineStage, Licence, WeightFile
 
 _OURS = Licence(
     code="GPL-3.0-or-later",
@@ -13,7 +13,14 @@ _OURS = Licence(
 )
 
 
-def _card(stage: EngineStage, title: str, entry: str, memory_mb: int, licence: Licence = _OURS) -> EngineCard:
+def _card(
+    stage: EngineStage,
+    title: str,
+    entry: str,
+    memory_mb: int,
+    licence: Licence = _OURS,
+    weights: tuple[WeightFile, ...] = (),
+) -> EngineCard:
     return EngineCard(
         name="embedded",
         stage=stage,
@@ -21,6 +28,7 @@ def _card(stage: EngineStage, title: str, entry: str, memory_mb: int, licence: L
         title=title,
         licence=licence,
         entry=f"worker.engines.embedded.{entry}",
+        weights=weights,
         memory_mb={"full": memory_mb, "low": memory_mb // 2},
     )
 
@@ -38,6 +46,14 @@ CARDS = (
             commercial="yes",
             output="Apache-2.0 makes no claim on results.",
             url="https://github.com/xuebinqin/U-2-Net",
+        ),
+        (
+            WeightFile(
+                "u2netp.onnx",
+                4_574_861,
+                "309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
+                "shipped",
+            ),
         ),
     ),
     _card("clean_plate", "Classical inpainting", "inpaint:EmbeddedInpaint", 800),

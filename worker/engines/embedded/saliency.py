@@ -18,7 +18,6 @@ from worker.errors import EngineUnavailable
 
 WEIGHTS = Path(__file__).parent / "weights" / "u2netp.onnx"
 WEIGHTS_SHA256 = "309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8"
-WEIGHTS_BYTES = 4_574_861
 SIDE = 320
 MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)

@@ -1,28 +1,9 @@
-"""The stages in the order they run: worker/stages/<name>.py each. Only modules that exist stand here."""
+"""The stages in the order they run: worker/stages/<name>.py each."""
 
 STAGES: tuple[str, ...] = (
     "plate",
-    #
-    # "geometry",
-    #
-    # "harvest",
-    #
-    # "clean_plate",
-    #
-    # "scene",
-    #
-    # "lighting",
-    #
-    # "props",
-    #
-    # "placement",
-    #
-    # "relight",
-    #
-    # "package",
-    #
-    # "blend",
-    #
-    # "report",
-    #
+    "geometry",
+    "harvest",
+    "clean_plate",
+    "blend",
 )

@@ -41,12 +41,12 @@ def plain_flags(argv: Sequence[str]) -> list[str]:
 
 def parser() -> argparse.ArgumentParser:
     # Each command brings its own arguments and its own imports.
-    from worker.cli import batch, doctor, engines, run
+    from worker.cli import batch, doctor, engines, run, serve
 
     top = _Parser(prog="assetize", description="One film still in, one Blender scene out.")
     top.add_argument("--version", action="version", version=f"assetize {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-    for module in (run, batch, engines, doctor):
+    for module in (run, batch, serve, engines, doctor):
         module.add_to(commands)
     return top
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -172,3 +173,31 @@ def _why(card: EngineCard, name: str, refusals: list[tuple[EngineCard, EngineUna
         zh=f"使用“{card.name}”，因为更好的引擎无法运行：{zh}。",
         params={"refused": [better.name for better, _ in refusals]},
     )
+
+
+def describe(card: EngineCard, machine: Machine, accepted: frozenset[str]) -> dict[str, Any]:
+    """One engine as the CLI, the service and the panel show it."""
+    place = fit(card, machine)
+    refusal = why_not(card, machine, accepted)
+    return {
+        "name": card.name,
+        "stage": card.stage,
+        "title": card.title,
+        "version": card.version,
+        "installed": not missing_modules(card),
+        "fits": place is not None,
+        "device": place[0] if place else None,
+        "tier": place[1] if place else None,
+        "memory_mb": dict(card.memory_mb),
+        "licence_code": card.licence.code,
+        "licence_weights": card.licence.weights,
+        "commercial_use": card.licence.commercial,
+        "gated": card.licence.gated,
+        "licence_accepted": not needs_acceptance(card) or card.name in accepted,
+        "licence_output": card.licence.output,
+        "licence_url": card.licence.url,
+        "licence_note": card.licence.note,
+        "weights_bytes": sum(file.bytes for file in card.weights),
+        "ready": refusal is None,
+        "why_not": refusal.as_dict() if refusal else None,
+    }

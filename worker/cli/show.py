@@ -102,6 +102,8 @@ class Display:
         self._say(f"  [yellow]![/] {self._both(event['notice'])}")
 
     def _stage_finished(self, event: Event) -> None:
+        if event["error"] and self._folder is None:
+            return  # no session: the one sentence comes at the end
         stage: str = event["stage"]
         title = escape(self._titles.get(stage, stage))
         mark = (_MARKS if self._utf8 else _ASCII_MARKS).get(event["state"], event["state"])

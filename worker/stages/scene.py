@@ -1,0 +1,146 @@
+"""Scene: the still's background as 3D Gaussians, checked by rendering them from where the camera stood."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from worker.arrays import F32, U8, Bool
+from worker.engines.contract import SceneRequest, SceneResult
+from worker.formats.gaussians import GaussianCloud, write_gaussians
+from worker.formats.image import read_grey, read_rgb, write_png
+from worker.formats.pointmap import Pointmap, read_pointmap
+from worker.formats.rasteriser import Render, psnr_db, render
+from worker.session.atomic import replacing
+from worker.session.model import SceneRecord
+from worker.stages.base import StageContext, StageResult, StageSpec
+
+SPEC = StageSpec(
+    name="scene",
+    title_en="Gaussian scene",
+    title_zh="高斯场景",
+    weight=9.0,
+    engine="scene",
+    requires=("plate", "geometry"),
+    uses=("clean_plate",),
+)
+NOTICES = {
+    "scene.flat": (
+        "There is no trusted depth to lift, so the scene is one far backdrop, "
+        "right only from the still's camera.",
+        "没有可信的深度可用，场景只是一块远景幕布：仅从剧照机位看是正确的。",
+    ),
+    "scene.low_fidelity": (
+        "Seen from the still's camera the Gaussians reach {psnr_db:.1f} dB against the picture; "
+        "{floor:.0f} dB is expected.",
+        "从剧照机位渲染的高斯与画面相比为 {psnr_db:.1f} dB，低于预期的 {floor:.0f} dB。",
+    ),
+    "scene.props_left_in": (
+        "There is no clean plate, so everything in the still, props too, is part of the Gaussian scene.",
+        "没有净化底图，因此剧照中的所有内容（包括道具）都留在高斯场景中。",
+    ),
+    "scene.empty": ("The scene engine returned no Gaussians.", "场景引擎未返回任何高斯。"),
+    "scene.not_finite": (
+        "The scene engine returned Gaussians that are not finite numbers; they cannot be used.",
+        "场景引擎返回了非有限数值的高斯，无法使用。",
+    ),
+}
+EXPECTED_DB = 27.0
+CHECK_PIXELS = 1_000_000  # larger stills are checked at this size: the check costs seconds, not minutes
+
+
+def run(ctx: StageContext) -> StageResult:
+    scene = ctx.session.scene
+    assert scene is not None, "the geometry stage leaves a scene"
+    still = read_rgb(ctx.folder.still)
+    pointmap = read_pointmap(ctx.folder.pointmap)
+    clean, removed = _clean_plate(ctx)
+    request = SceneRequest(
+        still=still,
+        clean=clean,
+        removed=removed,
+        points=pointmap.points,
+        mask=pointmap.mask,
+        confidence=pointmap.confidence,
+        sky=pointmap.sky,
+        intrinsics=pointmap.intrinsics,
+        gravity=np.asarray(scene.gravity, np.float32),
+        normals=pointmap.normals,
+        ground_plane=_ground(scene),
+        keep_props=ctx.options.keep_props or clean is None,
+        seed=ctx.options.seed,
+    )
+    ctx.progress(0.05, "")
+    result: SceneResult = ctx.run_engine(request, 0.05, 0.5)
+    cloud = result.gaussians
+    _check(ctx, cloud)
+    write_gaussians(ctx.folder.scene_ply, cloud, (_frame_comment(scene),))
+    outputs = [ctx.folder.scene_ply, ctx.folder.scene_preview]
+    if result.background_points is not None:
+        _write_background(ctx, result.background_points, pointmap, removed)
+        outputs.append(ctx.folder.background)
+    ctx.progress(0.6, "")
+
+    reference = still if request.keep_props or clean is None else clean
+    picture, target = _from_the_camera(cloud, pointmap.intrinsics, reference)
+    quality = psnr_db(picture.color, target)
+    if quality < EXPECTED_DB:
+        ctx.warn("scene.low_fidelity", degraded=True, psnr_db=round(quality, 2), floor=EXPECTED_DB)
+    write_png(ctx.folder.scene_preview, np.round(np.clip(picture.color, 0, 1) * 255).astype(np.uint8))
+    return StageResult(
+        outputs=outputs,
+        quality={"psnr_db": quality, "holes_share": float((picture.alpha < 0.95).mean())},
+        details={
+            "gaussians": len(cloud),
+            "compared_with": ctx.folder.relative(ctx.folder.still if reference is still else ctx.folder.clean),
+            "checked_at": list(picture.alpha.shape[::-1]),
+        },
+    )
+
+
+def _clean_plate(ctx: StageContext) -> tuple[U8 | None, Bool | None]:
+    if not (ctx.done("clean_plate") and ctx.folder.clean.exists() and ctx.folder.removed_mask.exists()):
+        if not ctx.options.keep_props:
+            ctx.warn("scene.props_left_in")
+        return None, None
+    return read_rgb(ctx.folder.clean), read_grey(ctx.folder.removed_mask) > 127
+
+
+def _ground(scene: SceneRecord) -> tuple[F32, float, float] | None:
+    plane = scene.ground_plane
+    return None if plane is None else (np.asarray(plane.normal, np.float32), plane.offset, plane.confidence)
+
+
+def _check(ctx: StageContext, cloud: GaussianCloud) -> None:
+    if not len(cloud):
+        raise ctx.fail("scene.empty")
+    arrays = (cloud.position, cloud.scale, cloud.rotation, cloud.opacity, cloud.color)
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise ctx.fail("scene.not_finite")
+
+
+def _write_background(ctx: StageContext, points: F32, pointmap: Pointmap, removed: Bool | None) -> None:
+    """The mask keeps what was trusted; where a prop was taken away, whatever came to light that is not sky."""
+    mask = pointmap.mask
+    if removed is not None:
+        depth = points[..., 2]
+        surface = depth < 0.999 * depth.max() if not pointmap.mask.all() else np.ones_like(pointmap.mask)
+        mask = np.where(removed, surface, mask)
+    with replacing(ctx.folder.background) as part, part.open("wb") as stream:
+        np.savez(stream, points=points.astype(np.float32), mask=mask)
+
+
+def _from_the_camera(cloud: GaussianCloud, intrinsics: F32, reference: U8) -> tuple[Render, F32]:
+    """The rendered scene and the picture it should show, both at most CHECK_PIXELS large."""
+    height, width = reference.shape[:2]
+    scale = min(1.0, (CHECK_PIXELS / (height * width)) ** 0.5)
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    ratio = np.array([[size[1] / width], [size[0] / height], [1.0]], np.float32)
+    target: F32 = reference.astype(np.float32) / np.float32(255)
+    if scale < 1:
+        target = np.asarray(cv2.resize(target, size[::-1], interpolation=cv2.INTER_AREA), np.float32)
+    return render(cloud, np.eye(4), (intrinsics * ratio).astype(np.float32), size), target.astype(np.float32)
+
+
+def _frame_comment(scene: SceneRecord) -> str:
+    return f"frame: still camera, OpenCV axes (x right, y down, z forward); unit: {scene.unit}; color: sRGB"

@@ -20,6 +20,7 @@ from worker.errors import ExitCode
 from worker.host.machine import Machine, this_machine
 from worker.pipeline.folder import NEEDED_BYTES
 from worker.pipeline.plan import Plan
+from worker.stages.blend import blender_command
 
 _MODULES = (
     "numpy", "scipy", "PIL", "cv2", "OpenEXR", "onnxruntime", "pymatting", "plyfile", "trimesh", "xatlas",
@@ -55,12 +56,11 @@ def _software() -> Iterator[Check]:
         yield Check("Packages", "missing", f"not installed: {', '.join(missing)}", _SETUP)
     else:
         yield Check("Packages", "ok", f"all {len(_MODULES)} are here")
-    if importlib.util.find_spec("bpy") is not None:
-        yield Check("Blender", "ok", "the bpy module makes scene.blend")
-    elif (blender := shutil.which("blender")) is not None:
-        yield Check("Blender", "ok", blender)
+    command = blender_command()
+    if command is not None and shutil.which(command[0]) is not None:
+        yield Check("Blender", "ok", f"{command[0]} makes scene.blend")
     else:
-        text = "neither the bpy module nor a blender command was found: no scene.blend will be made"
+        text = "no Blender and no bpy module was found: no scene.blend will be made (ASSETIZE_BLENDER may name one)"
         yield Check("Blender", "missing", text, _SETUP)
 
 

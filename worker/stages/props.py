@@ -1,0 +1,168 @@
+"""Props: every harvested crop becomes a closed, textured mesh and a cloud of Gaussians.
+
+One prop that cannot be built is told and left out; the others go on.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from worker.arrays import F32
+from worker.engines.contract import PropRequest, PropResult
+from worker.errors import StageError
+from worker.formats.gaussians import write_gaussians
+from worker.formats.glb import write_glb
+from worker.formats.pointmap import Pointmap, intrinsics_from_hfov, read_pointmap
+from worker.session.harvest import HarvestedProp, HarvestManifest
+from worker.stages.base import StageContext, StageResult, StageSpec
+
+SPEC = StageSpec(
+    name="props",
+    title_en="Building props",
+    title_zh="构建道具",
+    weight=4.0,
+    engine="props",
+    requires=("harvest",),
+    uses=("geometry",),
+)
+NOTICES = {
+    "props.guessed_depth": (
+        "The depth of this still is a guess, so the props' shapes are guessed from their outlines: "
+        "true from the camera, plausible from elsewhere.",
+        "此剧照的深度为推测，因此道具的形状由轮廓推断：从摄影机看准确，从其他角度仅为合理推测。",
+    ),
+    "props.flat_depth": (
+        "The measured depth of “{label}” is flat; its shape was guessed from its outline.",
+        "“{label}”的测量深度是平的；其形状由轮廓推断。",
+    ),
+    "props.not_built": (
+        "“{label}” ({id}) could not be built: {reason}. The other props are not affected.",
+        "无法构建“{label}”（{id}）：{reason}。其他道具不受影响。",
+    ),
+    "props.over_budget": (
+        "“{label}” has {triangles} triangles, more than the {budget} asked for.",
+        "“{label}”有 {triangles} 个三角形，超过要求的 {budget} 个。",
+    ),
+    "props.none_built": (
+        "None of the {count} props could be built; the first failed because {reason}.",
+        "{count} 个道具均无法构建；首个失败原因：{reason}。",
+    ),
+}
+TRIANGLE_BUDGET = 20_000
+ASSUMED_HFOV_DEG = 50.0  # a normal lens; only where no geometry stage found one, and then nothing is placed
+
+
+def run(ctx: StageContext) -> StageResult:
+    manifest = HarvestManifest.model_validate_json(ctx.folder.harvest_manifest.read_text(encoding="utf-8"))
+    pointmap = read_pointmap(ctx.folder.pointmap) if ctx.done("geometry") else None
+    relief = pointmap is not None and not ctx.session.stages["geometry"].degraded
+    if manifest.props and not relief:
+        ctx.warn("props.guessed_depth")
+    built: dict[str, Any] = {}
+    failed: dict[str, str] = {}
+    outputs = []
+    count = len(manifest.props)
+    for number, prop in enumerate(manifest.props):
+        started = time.perf_counter()
+        try:
+            request = _request(ctx, manifest, prop, pointmap, relief)
+            result: PropResult = ctx.run_engine(request, number / count, (number + 0.8) / count)
+            _stand_on_origin(result)
+            glb, ply = ctx.folder.prop_glb(prop.id), ctx.folder.prop_ply(prop.id)
+            write_glb(glb, result.mesh, prop.id, {"label": prop.label, "id": prop.id})
+            outputs.append(glb)
+            if result.gaussians is not None:
+                write_gaussians(ply, result.gaussians)
+                outputs.append(ply)
+        except (ValueError, ArithmeticError, np.linalg.LinAlgError, OSError) as error:
+            ctx.log.exception("prop %s", prop.id)
+            failed[prop.id] = _sentence(error)
+            ctx.warn("props.not_built", degraded=True, label=prop.label, id=prop.id, reason=failed[prop.id])
+            continue
+        built[prop.id] = _facts(result, time.perf_counter() - started)
+        if len(result.mesh.faces) > request.triangle_budget:
+            ctx.warn("props.over_budget", label=prop.label, triangles=len(result.mesh.faces),
+                     budget=request.triangle_budget)
+        ctx.progress((number + 1) / count, prop.label)
+    if failed and not built:
+        raise ctx.fail("props.none_built", count=count, reason=next(iter(failed.values())))
+    return StageResult(
+        outputs=outputs,
+        quality={"built": float(len(built)), "failed": float(len(failed))},
+        details={"props": built, "failed": failed},
+    )
+
+
+def _request(
+    ctx: StageContext, manifest: HarvestManifest, prop: HarvestedProp, pointmap: Pointmap | None, relief: bool
+) -> PropRequest:
+    x, y, width, height = prop.crop_box
+    with Image.open(ctx.folder.prop_crop(prop.id)) as image:
+        crop = np.asarray(image.convert("RGBA"))
+    if crop.shape[:2] != (height, width):
+        raise ValueError(f"its crop is {crop.shape[1]}x{crop.shape[0]} pixels, the manifest says {width}x{height}")
+    scene = ctx.session.scene
+    plane = None
+    if scene is not None and scene.ground_plane is not None:
+        plane = _f32(scene.ground_plane.normal), scene.ground_plane.offset, scene.ground_plane.confidence
+    window = np.s_[y : y + height, x : x + width]
+    return PropRequest(
+        crop=crop,
+        box=(x, y, width, height),
+        points=None if pointmap is None else pointmap.points[window],
+        mask=None if pointmap is None else pointmap.mask[window],
+        intrinsics=(
+            _f32(scene.intrinsics)
+            if scene is not None
+            else intrinsics_from_hfov(manifest.width, manifest.height, ASSUMED_HFOV_DEG)
+        ),
+        gravity=_f32(scene.gravity if scene is not None else (0.0, 1.0, 0.0)),
+        ground_plane=plane,
+        label=prop.label,
+        relief=relief,
+        triangle_budget=TRIANGLE_BUDGET,
+        seed=ctx.options.seed,
+    )
+
+
+def _stand_on_origin(result: PropResult) -> None:
+    """A mesh without a pose of its own is moved so that its origin is under it, at its lowest point, like the others'.
+
+    One with a pose keeps its frame: the pose speaks of it.
+    """
+    if result.camera_from_prop is not None:
+        return
+    low, high = result.mesh.vertices.min(axis=0), result.mesh.vertices.max(axis=0)
+    origin = np.array([0.5 * (low[0] + high[0]), 0.5 * (low[1] + high[1]), low[2]], dtype=np.float32)
+    result.mesh = replace(result.mesh, vertices=result.mesh.vertices - origin)
+    if result.gaussians is not None:
+        result.gaussians = replace(result.gaussians, position=result.gaussians.position - origin)
+
+
+def _facts(result: PropResult, seconds: float) -> dict[str, Any]:
+    """What placement and report need to know of a built prop; `camera_from_prop` is the engine's own pose, if any."""
+    pose = result.camera_from_prop
+    return {
+        "triangles": len(result.mesh.faces),
+        "vertices": len(result.mesh.vertices),
+        "texture": int(result.mesh.texture.shape[0]),
+        "gaussians": 0 if result.gaussians is None else len(result.gaussians),
+        "metric": result.metric,
+        "camera_from_prop": None if pose is None else pose.astype(float).tolist(),
+        "seconds": round(seconds, 3),
+    }
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, StageError):
+        return error.en.rstrip(".")
+    return str(error).rstrip(".") or type(error).__name__
+
+
+def _f32(values: object) -> F32:
+    return np.asarray(values, dtype=np.float32)

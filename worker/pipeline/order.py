@@ -5,5 +5,6 @@ STAGES: tuple[str, ...] = (
     "geometry",
     "harvest",
     "clean_plate",
+    "scene",
     "blend",
 )

@@ -6,5 +6,7 @@ STAGES: tuple[str, ...] = (
     "harvest",
     "clean_plate",
     "scene",
+    "props",
+    "placement",
     "blend",
 )

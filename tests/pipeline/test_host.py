@@ -1,0 +1,153 @@
+"""Messages, the pool and the machine, apart from the conductor."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import stat
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.host import machine, messages
+from worker.host.child import _error_fields, is_out_of_memory
+from worker.host.pool import HostPool, host_name
+from worker.host.process import HostDied, HostProcess, Limits, Measured, describe_exit
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.lists(st.dictionaries(st.text(), JSON, max_size=4), max_size=4))
+def test_what_is_sent_is_received(bodies: list[dict]) -> None:
+    stream = io.BytesIO()
+    sent = [{**body, "kind": "x"} for body in bodies]
+    for message in sent:
+        messages.send(stream, message)
+    stream.seek(0)
+    assert [messages.receive(stream) for _ in sent] == sent
+    assert messages.receive(stream) is None
+
+
+@pytest.mark.parametrize("raw", [b"\xff\xff\xff\xffxxxx", b"\0\0\0\2[]", b"\0\0\0\1{", b"\0\0\0\2{}"])
+def test_nonsense_is_no_message(raw: bytes) -> None:
+    with pytest.raises(messages.BrokenStream):
+        messages.receive(io.BytesIO(raw))
+
+
+def test_a_cut_message_is_the_end() -> None:
+    assert messages.receive(io.BytesIO(b"\0\0\0\x09{}")) is None
+    assert messages.receive(io.BytesIO(b"\0\0")) is None
+
+
+def test_cards_survive_the_pipe() -> None:
+    from worker.engines.registry import all_cards
+
+    for card in all_cards():
+        stream = io.BytesIO()
+        messages.send(stream, {"kind": "card", "card": messages.card_to_json(card)})
+        stream.seek(0)
+        received = messages.receive(stream)
+        assert received and messages.card_from_json(received["card"]) == card
+
+
+def test_file_names_that_are_no_unicode_pass_the_pipe() -> None:
+    stream = io.BytesIO()
+    name = os.fsdecode(b"caf\xe9.png")
+    messages.send(stream, {"kind": "x", "path": name})
+    stream.seek(0)
+    received = messages.receive(stream)
+    assert received and received["path"] == name
+
+
+def test_out_of_memory_is_known_by_whatever_library_says_it() -> None:
+    class OutOfMemoryError(RuntimeError):  # as torch names it
+        pass
+
+    for fault in (MemoryError(), OutOfMemoryError("CUDA out of memory"), RuntimeError("std::bad_alloc"),
+                  ValueError("(-4:Insufficient memory) Failed to allocate 9 bytes")):  # fmt: skip
+        assert is_out_of_memory(fault) and _error_fields(fault)["type"] == "OutOfMemory"
+    assert not is_out_of_memory(ValueError("no"))
+    assert _error_fields(OSError(28, "No space left on device"))["code"] == "output.full"
+    assert _error_fields(OSError(2, "No such file"))["type"] == "Fault"
+
+
+def test_exits_are_told_by_name() -> None:
+    assert describe_exit(3) == "exit code 3"
+    if os.name == "posix":
+        assert describe_exit(-signal.SIGSEGV) == "signal 11 (SIGSEGV)"
+
+
+def test_a_host_ends_when_its_stdin_does(fakes: None) -> None:
+    host = HostProcess("x")
+    assert host.alive
+    host.close()
+    assert not psutil.pid_exists(host.pid) and not host.alive
+    host.close()
+
+
+def test_a_host_that_is_dead_before_it_is_asked(fakes: None) -> None:
+    host = HostProcess("x")
+    psutil.Process(host.pid).kill()
+    time.sleep(0.1)
+    with pytest.raises(HostDied) as caught:
+        host.run({"stage": "x"}, Limits(), lambda f, n: None, threading.Event(), Measured())
+    assert "SIGKILL" in caught.value.how or "exit code" in caught.value.how
+    host.close()
+
+
+def test_the_pool_gives_way_to_what_is_needed_now(fakes: None) -> None:
+    from fake_plan import card
+
+    first, second, third = (card(name, "scene") for name in ("one", "two", "three"))  # 100 MB each
+    with HostPool(budget_mb=250) as pool:
+        hosts = [pool.host_for(engine, "full") for engine in (first, second)]
+        assert pool.host_for(first, "full") is hosts[0], "warm"
+        hosts[0].last_used = time.monotonic() + 1
+        pool.host_for(third, "full")
+        assert set(pool.pids()) == {"one", "three"}, "the one not used for longest went"
+        assert not hosts[1].alive
+        pids = pool.pids()
+        pool.retire_idle(-10.0)
+        assert pool.pids() == {}
+    assert not any(psutil.pid_exists(pid) for pid in pids.values())
+
+
+def test_hosts_by_name() -> None:
+    from fake_plan import card
+
+    assert host_name(None) == host_name(card("embedded", "scene")) == "embedded"
+    assert host_name(card("sharp", "scene")) == "sharp"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script stands in for nvidia-smi")
+@pytest.mark.parametrize(
+    ("says", "gpus"),
+    [
+        ("NVIDIA H100 80GB HBM3, 81559, 550.54\nTesla T4, 15360, 550.54",
+         [("NVIDIA H100 80GB HBM3", 81559), ("Tesla T4", 15360)]),
+        ("NVIDIA-SMI has failed because it couldn't communicate with the driver", []),
+        ("", []),
+    ],
+)  # fmt: skip
+def test_gpus_are_asked_of_the_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str, gpus: list[tuple[str, int]]
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!{sys.executable}\nprint({says!r})\n")
+    tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert [(gpu.name, gpu.memory_mb) for gpu in machine._gpus()] == gpus
+    found = machine.Machine(2, 8000, machine._gpus())
+    assert found.memory_of("cuda") == max((mb for _, mb in gpus), default=0)
+    assert found.memory_of("mps") == 0 and found.memory_of("cpu") == 8000

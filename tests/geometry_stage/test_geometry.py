@@ -16,7 +16,6 @@ from worker.engines.embedded.layout import CAMERA_HEIGHT, LayoutPreview, gravity
 from worker.errors import StageError
 from worker.formats.pointmap import intrinsics_from_hfov, read_pointmap
 from worker.session.model import InputRecord, Lens
-from worker.session.options import Options
 from worker.stages import geometry
 
 
@@ -83,11 +82,11 @@ def test_any_picture_gives_a_usable_map(height: int, width: int, seed: int, hfov
 
 
 def test_stage_writes_what_it_promises(street, make_context) -> None:
-    ctx = make_context(street, LayoutPreview(), geometry.NOTICES, Options(lens_mm=36.0))
+    ctx = make_context(street, LayoutPreview(), geometry.NOTICES)
+    ctx.session.input.lens = Lens(hfov_deg=53.1301, source="user")
     result = geometry.run(ctx)
     stored = read_pointmap(ctx.folder.pointmap)
     assert result.scene is not None and result.scene.hfov_source == "user"
-    # A 36 mm lens on a 36 mm wide sensor: 2 atan(1/2) = 53.1301 degrees.
     assert result.scene.hfov_deg == pytest.approx(53.1301, abs=1e-3)
     assert result.quality["reprojection_px"] < 0.05
     assert result.scene.median_depth == pytest.approx(float(np.median(stored.depth[stored.mask])))
@@ -139,21 +138,11 @@ def test_stage_refuses_bad_maps(street, make_context, damage, code) -> None:
     assert caught.value.code == code and not ctx.folder.pointmap.exists()
 
 
-def record(lens: Lens, size=(6000, 4000), crop=(0, 0, 6000, 4000)) -> InputRecord:
-    return InputRecord(
-        name="a.jpg", sha256="0", bytes=1, format="JPEG", width=size[0], height=size[1], mode="RGB", bit_depth=8,
-        color_space="sRGB", crop=crop, lens=lens,
-    )  # fmt: skip
-
-
 def test_the_lens() -> None:
-    exif = Lens(focal_35mm=36.0, source="exif")
-    assert geometry.requested_hfov(Options(), record(Lens())) == (None, None)
-    assert geometry.requested_hfov(Options(hfov_deg=40), record(exif)) == (40, "user")
-    assert geometry.requested_hfov(Options(), record(exif))[0] == pytest.approx(53.1301, abs=1e-3)
-    # Held upright the picture is 24 mm wide: 2 atan(12 / 36) = 36.8699 degrees.
-    upright = geometry.requested_hfov(Options(), record(exif, (4000, 6000), (0, 0, 4000, 6000)))
-    assert upright[0] == pytest.approx(36.8699, abs=1e-3) and upright[1] == "exif"
-    # Half the width cropped away: 2 atan(1 / 4) = 28.0725 degrees.
-    half = record(exif, crop=(0, 0, 3000, 4000))
-    assert geometry.requested_hfov(Options(), half)[0] == pytest.approx(28.0725, abs=1e-3)
+    record = InputRecord(
+        name="a.jpg", sha256="0", bytes=1, format="JPEG", width=6000, height=4000, mode="RGB", bit_depth=8,
+        color_space="sRGB", crop=(0, 0, 6000, 4000),
+    )  # fmt: skip
+    assert geometry.requested_hfov(record) == (None, None)
+    record.lens = Lens(hfov_deg=40, source="user")
+    assert geometry.requested_hfov(record) == (40, "user")

@@ -14,7 +14,6 @@ from worker.engines.embedded.harvest import EmbeddedHarvest
 from worker.engines.embedded.people import detect_people
 from worker.errors import EngineUnavailable
 from worker.session.harvest import HarvestManifest
-from worker.session.model import InputRecord
 from worker.stages import harvest
 
 
@@ -119,13 +118,6 @@ def test_boxes_are_in_input_pixels(stage) -> None:
     harvest.run(ctx)
     assert engine.request.rois == [(100, 100, 80, 90)]  # the second lies in the black bar
     assert "harvest.roi_outside" in {w.code for w in ctx.warnings}
-
-
-def test_box_conversion_scales_and_clips() -> None:
-    record = InputRecord(name="", sha256="", bytes=0, format="", width=4000, height=2000, mode="", bit_depth=8,
-                         color_space="", crop=(0, 100, 4000, 1800), scale=0.5)
-    assert harvest.to_still(record, (100, 300, 200, 100), 2000, 900) == (50, 100, 100, 50)
-    assert harvest.to_still(record, (3900, 1700, 900, 900), 2000, 900) == (1950, 800, 50, 100)
 
 
 def test_limit_and_people_are_told(stage) -> None:

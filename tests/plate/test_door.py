@@ -20,7 +20,7 @@ from tests.plate.conftest import png_chunk, scene
 from worker.errors import ExitCode, InputError
 from worker.formats import still
 from worker.session.layout import SessionFolder
-from worker.session.model import Session
+from worker.session.model import InputRecord, Session
 from worker.session.options import Options
 from worker.stages import plate
 from worker.stages.base import StageContext
@@ -185,7 +185,9 @@ def test_damaged_files_give_a_still_or_a_sentence(tmp_path, kind, position, nois
 
 # --- the stage -------------------------------------------------------------------------------------------------------
 def context(tmp_path, source, **options):
-    session = Session.model_construct(stages={}, options={})
+    record = InputRecord(name="A.png", sha256="", bytes=0, format="", width=0, height=0, mode="", bit_depth=0,
+                         color_space="", crop=(0, 0, 0, 0))
+    session = Session.model_construct(stages={}, options={}, input=record)
     return StageContext(
         SessionFolder(tmp_path / "out"),
         session,
@@ -205,15 +207,16 @@ def test_the_stage_writes_both_plates_alike(tmp_path):
     from worker.formats.image import read_rgb
     from worker.formats.srgb import srgb8_from_linear
 
-    ctx = context(tmp_path, tmp_path / "a.png", rois=[(0, 40, 50, 50), (0, 0, 10, 10)], lens_mm=50)
+    ctx = context(tmp_path, tmp_path / "a.png", lens_mm=50)
     result = plate.run(ctx)
     view, linear = read_rgb(ctx.folder.still), read_exr(ctx.folder.linear)
     assert (view == image[30:-30]).all() and linear.shape == view.shape
     assert np.abs(srgb8_from_linear(linear).astype(int) - view).max() <= 1  # half floats
     assert result.outputs == [ctx.folder.still, ctx.folder.linear]
-    assert result.input.crop == (0, 30, 320, 180) and result.input.lens.source == "user"
+    assert result.input.name == "A.png" and result.input.lens.source == "user"
+    assert result.input.crop == (0, 30, 320, 180)
     assert result.details["input"] == result.input.model_dump(mode="json")
-    assert [w.code for w in ctx.warnings] == ["plate.bars_cropped", "plate.small", "plate.box_outside"]
+    assert [w.code for w in ctx.warnings] == ["plate.bars_cropped", "plate.small"]
     assert "30" in ctx.warnings[0].en and "30" in ctx.warnings[0].zh
 
 
@@ -235,7 +238,7 @@ def test_a_refused_file_leaves_nothing(tmp_path):
 
 
 def test_every_remark_has_both_sentences():
-    """Codes used in the readers, found in their source, are in the stage's table; both languages take the same fields."""
+    """Codes used in the readers, found in their source, are in the table; both languages take the same fields."""
     import re
     import string
     from pathlib import Path

@@ -26,6 +26,7 @@ from worker.engines.card import EngineCard
 from worker.engines.contract import Engine
 from worker.errors import AssetizeError
 from worker.host import messages
+from worker.metadata import labels
 from worker.session.layout import SessionFolder
 from worker.session.model import Session
 from worker.session.options import Options
@@ -140,6 +141,7 @@ class Host:
         )
         _seed_everything(context.options.seed)
         result = stage.run(context)
+        labels.label_outputs(context.session, folder, card, result.outputs)
         return {
             "outputs": sorted({folder.relative(path) for path in result.outputs}),
             "scene": result.scene and result.scene.model_dump(mode="json"),

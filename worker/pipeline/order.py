@@ -8,5 +8,6 @@ STAGES: tuple[str, ...] = (
     "scene",
     "props",
     "placement",
+    "package",
     "blend",
 )

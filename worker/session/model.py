@@ -67,7 +67,7 @@ class InputRecord(Model):
         Rounded outwards, at least one pixel, clipped to the still.
         """
         left, top, width, height = self.crop
-        still_width, still_height = round(width * self.scale), round(height * self.scale)
+        still_width, still_height = int(width * self.scale + 1e-6), int(height * self.scale + 1e-6)
         x0 = max(0, math.floor((box[0] - left) * self.scale + 1e-6))
         y0 = max(0, math.floor((box[1] - top) * self.scale + 1e-6))
         x1 = min(still_width, math.ceil((box[0] + box[2] - left) * self.scale - 1e-6))

@@ -19,7 +19,6 @@ from worker.formats.pointmap import Pointmap, write_pointmap
 from worker.formats.points import write_points
 from worker.session.atomic import replacing
 from worker.session.model import GroundPlane, InputRecord, SceneRecord
-from worker.session.options import Options
 from worker.stages.base import StageContext, StageResult, StageSpec
 
 SPEC = StageSpec(
@@ -65,7 +64,7 @@ MAX_POINTS = 1_000_000
 
 def run(ctx: StageContext) -> StageResult:
     image = read_rgb(ctx.folder.still)
-    hfov_deg, source = requested_hfov(ctx.options, ctx.session.input)
+    hfov_deg, source = requested_hfov(ctx.session.input)
     result: GeometryResult = ctx.run_engine(GeometryRequest(image, hfov_deg, ctx.options.seed), 0.0, 0.7)
     if source is not None:
         result.hfov_source = source
@@ -121,23 +120,12 @@ def run(ctx: StageContext) -> StageResult:
     )
 
 
-def requested_hfov(options: Options, source: InputRecord) -> tuple[float | None, HfovSource | None]:
-    """Horizontal field of view of the picture area in degrees and who named it; the user's word wins over the file's.
-
-    EXIF speaks of the whole frame on 36 mm wide film, whichever way up the camera was held; the picture area is what
-    is left after bars were cropped away. The user speaks of the picture area.
-    """
-    if options.hfov_deg is not None:
-        return options.hfov_deg, "user"
-    if options.lens_mm is not None:
-        return math.degrees(2 * math.atan(18 / options.lens_mm)), "user"
+def requested_hfov(source: InputRecord) -> tuple[float | None, HfovSource | None]:
+    """Horizontal field of view of the still in degrees and who named it; the plate stage weighed user against file."""
     lens = source.lens
-    if lens.source == "none":
+    if lens.hfov_deg is None or lens.source == "none":
         return None, None
-    if lens.focal_35mm:
-        focal_px = lens.focal_35mm / 36 * max(source.width, source.height)
-        return math.degrees(2 * math.atan(source.crop[2] / 2 / focal_px)), lens.source
-    return (lens.hfov_deg, lens.source) if lens.hfov_deg else (None, None)
+    return lens.hfov_deg, lens.source
 
 
 def _check(ctx: StageContext, result: GeometryResult, image: U8) -> float:

@@ -18,7 +18,7 @@ from worker.formats.pointmap import Pointmap, read_pointmap
 from worker.harvest import matting, naming, rules
 from worker.session.atomic import write_json
 from worker.session.harvest import Box, Candidate, HarvestedProp, HarvestManifest, Outline
-from worker.session.model import InputRecord, Notice
+from worker.session.model import Notice
 from worker.stages.base import StageContext, StageResult, StageSpec
 
 SPEC = StageSpec(
@@ -98,7 +98,7 @@ def run(ctx: StageContext) -> StageResult:
     image = read_rgb(ctx.folder.still)
     height, width = image.shape[:2]
     depth = _trusted_depth(ctx)
-    boxes = _roi_boxes(ctx, width, height)
+    boxes = _roi_boxes(ctx)
     request = HarvestRequest(image, [box for _, box in boxes], ctx.options.max_props, ctx.options.seed)
     if depth is not None:
         request.points, request.mask, request.sky = depth.points, depth.mask, depth.sky
@@ -155,25 +155,16 @@ def _add_segmentation(ctx: StageContext, request: HarvestRequest) -> None:
             request.sky = data["classes"] == SurfaceClass.SKY
 
 
-def _roi_boxes(ctx: StageContext, width: int, height: int) -> list[tuple[int, Box]]:
+def _roi_boxes(ctx: StageContext) -> list[tuple[int, Box]]:
     """The user's boxes as (index, box in still pixels), those outside the picture area told and left out."""
     boxes = []
     for number, roi in enumerate(ctx.options.rois):
-        box = to_still(ctx.session.input, roi, width, height)
+        box = ctx.session.input.to_still_box(roi)
         if box is None:
             ctx.warn("harvest.roi_outside", number=number + 1, box=",".join(map(str, roi)))
         else:
             boxes.append((number, box))
     return boxes
-
-
-def to_still(record: InputRecord, box: Box, width: int, height: int) -> Box | None:
-    """A box in upright input pixels as one in the still's pixels, clipped; None where nothing of it is left."""
-    x0, y0 = ((box[i] - record.crop[i]) * record.scale for i in (0, 1))
-    x1, y1 = x0 + box[2] * record.scale, y0 + box[3] * record.scale
-    left, top = max(0, int(np.floor(x0))), max(0, int(np.floor(y0)))
-    right, bottom = min(width, int(np.ceil(x1))), min(height, int(np.ceil(y1)))
-    return (left, top, right - left, bottom - top) if right > left and bottom > top else None
 
 
 def _judged(result: HarvestResult, roi_numbers: list[int]) -> list[rules.Judged]:

@@ -87,10 +87,6 @@ NOTICES: NoticeTable = {
         "The file says it was made with AI (digital source type “{type}”).",
         "文件声明由人工智能生成（数字来源类型“{type}”）。",
     ),
-    "plate.box_outside": (
-        "The box {box} lies outside the picture area and was left out.",
-        "框 {box} 在画面区域之外，已略去。",
-    ),
 }
 
 _DEGRADING = {"plate.precision_reduced", "plate.profile_broken", "plate.profile_tables", "plate.cmyk_unprofiled"}
@@ -102,9 +98,7 @@ def run(ctx: StageContext) -> StageResult:
     found = still.read_still(ctx.source, ctx.options.hfov_deg, ctx.options.lens_mm)
     for code, params in found.remarks:
         ctx.warn(code, degraded=code in _DEGRADING, **params)
-    for box in ctx.options.rois:
-        if found.record.to_still_box(box) is None:
-            ctx.warn("plate.box_outside", box=",".join(map(str, box)))
+    found.record.name = ctx.session.input.name  # an upload's own, not that of the file it was put into
     ctx.progress(0.6, "")
     image.write_png(ctx.folder.still, found.view)
     ctx.progress(0.8, "")

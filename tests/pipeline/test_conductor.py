@@ -179,6 +179,16 @@ def test_what_a_stage_raises_becomes_a_sentence(
         assert "ZeroDivisionError" in (outcome.folder / "logs" / "scene.log").read_text("utf-8")
 
 
+def test_odd_results_are_plain_or_fail_their_stage(run: Runner, still: Still) -> None:
+    stages = written(run(still(lighting=["odd"])).folder)["stages"]
+    assert stages["lighting"]["quality"] == {"psnr_db": None} and stages["lighting"]["details"] == {"closed": True}
+    for action in ("unspeakable", "badscene"):
+        outcome = run(still(lighting=[action]))
+        record = written(outcome.folder)["stages"]["lighting"]
+        assert (record["state"], record["attempts"], record["error"]["code"]) == ("failed", 1, "stage.fault"), action
+        assert states(outcome)["report"] == "done"
+
+
 def test_out_of_memory_goes_to_the_safer_tier_and_says_so(run: Runner, still: Still) -> None:
     record = written(run(still(scene=["oom", "ok"])).folder)["stages"]["scene"]
     assert (record["state"], record["tier"]) == ("done", "low")

@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from hypothesis import given
@@ -37,6 +38,14 @@ def test_what_is_sent_is_received(bodies: list[dict]) -> None:
     stream.seek(0)
     assert [messages.receive(stream) for _ in sent] == sent
     assert messages.receive(stream) is None
+
+
+def test_results_become_plain_json() -> None:
+    odd = {"a": np.bool_(True), "b": np.float32(0.5), "c": (1, np.int64(2)), "d": float("nan"), 5: np.arange(2),
+           "e": np.float64("inf")}  # fmt: skip
+    assert messages.plain(odd) == {"a": True, "b": 0.5, "c": [1, 2], "d": None, "5": [0, 1], "e": None}
+    with pytest.raises(TypeError):
+        messages.plain({"a": object()})
 
 
 @pytest.mark.parametrize("raw", [b"\xff\xff\xff\xffxxxx", b"\0\0\0\2[]", b"\0\0\0\1{", b"\0\0\0\2{}"])

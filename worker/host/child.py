@@ -142,15 +142,17 @@ class Host:
         _seed_everything(context.options.seed)
         result = stage.run(context)
         labels.label_outputs(context.session, folder, card, result.outputs)
-        return {
+        fields = {
             "outputs": sorted({folder.relative(path) for path in result.outputs}),
-            "scene": result.scene and result.scene.model_dump(mode="json"),
-            "input": result.input and result.input.model_dump(mode="json"),
+            "scene": result.scene and result.scene.model_dump(),
+            "input": result.input and result.input.model_dump(),
             "quality": result.quality,
             "details": result.details,
-            "degraded": result.degraded or context.degraded,
-            "warnings": [notice.model_dump(mode="json") for notice in context.warnings],
+            "degraded": bool(result.degraded or context.degraded),
+            "warnings": [notice.model_dump() for notice in context.warnings],
         }
+        plain: dict[str, Any] = messages.plain(fields)
+        return plain
 
     def answer(self, request: dict[str, Any]) -> None:
         try:

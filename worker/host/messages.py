@@ -7,6 +7,7 @@ message but cannot run code in its parent.
 from __future__ import annotations
 
 import json
+import math
 import struct
 from dataclasses import asdict
 from typing import IO, Any
@@ -46,6 +47,24 @@ def receive(stream: IO[bytes]) -> Message | None:
     if not isinstance(message, dict) or "kind" not in message:
         raise BrokenStream("a message without a kind")
     return message
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON knows it: numpy scalars become Python's, what is not finite becomes null.
+
+    Raises TypeError for what has no plain form.
+    """
+    if isinstance(value, bool | int | str | None):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if hasattr(value, "tolist"):  # numpy, without importing it
+        return plain(value.tolist())
+    raise TypeError(f"a stage's result cannot hold a {type(value).__name__}")
 
 
 def card_to_json(card: EngineCard) -> Message:

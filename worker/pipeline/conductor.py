@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from worker import __version__, errors
 from worker.engines import registry
 from worker.errors import AssetizeError, Cancelled, EngineUnavailable, ExitCode, InputError, OutputError
@@ -371,19 +373,25 @@ class Conductor:
             self._keep_log(spec, record.attempts, measured.log)
 
     def _take(self, spec: StageSpec, record: StageRecord, fields: Event) -> None:
-        """Put a stage's result into the session. Raises _StageFailed where an output is missing."""
+        """Put a stage's result into the session. Raises _StageFailed where an output is missing, or a record is none
+        (a number that is not finite, where one is needed)."""
         try:
-            record.outputs = {path: atomic.sha256_of(self._folder.root / path) for path in fields["outputs"]}
+            outputs = {path: atomic.sha256_of(self._folder.root / path) for path in fields["outputs"]}
+            warnings = [Notice.model_validate(warning) for warning in fields["warnings"]]
+            scene = None if fields["scene"] is None else SceneRecord.model_validate(fields["scene"])
+            still = None if fields["input"] is None else InputRecord.model_validate(fields["input"])
         except OSError as fault:
             raise _StageFailed(sentences.output_missing(spec, fault)) from None
-        for warning in fields["warnings"]:
-            self._warn(spec, record, Notice.model_validate(warning))
+        except ValidationError as invalid:
+            where = ".".join(str(part) for part in invalid.errors()[0]["loc"])
+            raise _StageFailed(sentences.fault(spec, f"its record is not valid at {where}")) from None
+        for warning in warnings:
+            self._warn(spec, record, warning)
+        record.outputs = outputs
         record.degraded |= fields["degraded"]
         record.quality, record.details = fields["quality"], fields["details"]
-        if fields["scene"] is not None:
-            self._session.scene = SceneRecord.model_validate(fields["scene"])
-        if fields["input"] is not None:
-            self._session.input = InputRecord.model_validate(fields["input"])
+        self._session.scene = scene or self._session.scene
+        self._session.input = still or self._session.input
         record.state = StageState.DONE
 
     def _error_from(self, spec: StageSpec, fields: dict[str, Any]) -> AssetizeError:

@@ -87,5 +87,20 @@ def act(ctx: StageContext, name: str) -> StageResult:
     if action == "ghost":
         return StageResult(outputs=[out.with_name("ghost.txt")])
     out.write_text(text)
+    if action == "odd":  # as numpy gives them
+        import numpy as np
+
+        return StageResult(outputs=[out], quality={"psnr_db": float("nan")}, details={"closed": np.bool_(True)})
+    if action == "unspeakable":
+        return StageResult(outputs=[out], details={"object": object()})
+    if action == "badscene":
+        from worker.session.model import SceneRecord
+
+        scene = SceneRecord(
+            width=4, height=3, intrinsics=((1, 0, 2), (0, 1, 1.5), (0, 0, 1)),
+            hfov_deg=float("nan"), hfov_source="assumed",
+            unit="relative", median_depth=1.0, scale_basis="none", gravity=(0, 1, 0), gravity_source="assumed",
+        )  # fmt: skip
+        return StageResult(outputs=[out], scene=scene)
     details = {"host": os.getpid(), "loads": engine["loads"] if engine else 0}
     return StageResult(outputs=[out], details=details, quality={"size": float(len(text))})

@@ -63,6 +63,8 @@ class Assembly:
     def place(self, at: Sequence[float] = (0, 0, 0), yaw: float = 0.0, scale: float = 1.0) -> bpy.types.Object:
         """Make the Blender object at `at`, turned by `yaw` degrees about Z; it gets the next free id (pass index)."""
         vertices = np.concatenate(self.vertices) * scale
+        if self.kind == "prop":
+            vertices[:, 2] -= vertices[:, 2].min()  # slanted legs' caps dip below their ends: stand on them exactly
         mesh = bpy.data.meshes.new(self.label)
         mesh.from_pydata(vertices.tolist(), [], self.faces)
         for material in self.materials:

@@ -81,7 +81,7 @@ def interior() -> Shot:
     room.framed_picture((0.95, 0.62), 4).place((0.2, 2.9, 1.72))
     room.framed_picture((0.42, 0.55), 11).place((1.25, 2.9, 1.72))
 
-    room.sofa((0.035, 0.085, 0.10)).place((0.15, 2.35, 0), 0)
+    room.sofa((0.17, 0.055, 0.022), pillows=((0.10, 0.22, 0.22), (0.5, 0.42, 0.3))).place((0.15, 2.35, 0), 0)
     room.armchair((0.58, 0.27, 0.035)).place((1.55, 0.75, 0.012), -52)
     room.floor_lamp(lit=2.6).place((1.75, 2.4, 0))
     bulb((1.75, 2.4, 1.38), (1.0, 0.62, 0.3), 38, 0.06)

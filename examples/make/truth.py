@@ -43,13 +43,12 @@ def intrinsics(lens_mm: float, width: int, height: int) -> np.ndarray:
 
 
 def render(png: Path, size: tuple[int, int], samples: int, exposure: float = 0.0, haze: float = 0.0,
-           haze_colour: Sequence[float] = (0.5, 0.55, 0.6), look: str = "AgX - Medium High Contrast", seed: int = 0,
-           normals: bool = False) -> dict[str, np.ndarray]:
+           haze_colour: Sequence[float] = (0.5, 0.55, 0.6), look: str = "AgX - Medium High Contrast", seed: int = 0
+           ) -> dict[str, np.ndarray]:
     """Render the scene to `png` (8-bit sRGB, AgX) and return the passes.
 
     `haze` is the extinction per metre of an even haze, mixed in by depth. Returns depth (H, W) float32 with inf for
-    the sky, ids (H, W) uint8, linear (H, W, 3) float32 (haze included), and normal (H, W, 3) float32 in OpenCV camera
-    axes if `normals`.
+    the sky, ids (H, W) uint8, and linear (H, W, 3) float32, haze included.
     """
     scene = bpy.context.scene
     r, c = scene.render, scene.cycles
@@ -67,24 +66,45 @@ def render(png: Path, size: tuple[int, int], samples: int, exposure: float = 0.0
     r.dither_intensity = 0.0
     layer = bpy.context.view_layer
     layer.use_pass_z = layer.use_pass_object_index = True
-    layer.use_pass_normal = normals
     with tempfile.TemporaryDirectory() as folder:
-        _composite(scene, Path(folder), haze, haze_colour, normals)
+        _composite(scene, Path(folder), haze, haze_colour)
         r.filepath = str(png)
         bpy.ops.render.render(write_still=True)
-        part = OpenEXR.File(next(str(p) for p in Path(folder).glob("*.exr")), separate_channels=True).parts[0]
-        channel = {name: np.array(value.pixels, np.float32) for name, value in part.channels.items()}
+        channel = _channels(Path(folder))
     depth = channel["depth.V"]
     depth[depth > 1e6] = np.inf
-    out = {"depth": depth, "ids": np.rint(channel["ids.V"]).astype(np.uint8),
-           "linear": np.stack([channel[f"linear.{k}"] for k in "RGB"], -1)}
-    if normals:
-        world = np.stack([channel[f"normal.{k}"] for k in "XYZ"], -1)
-        out["normal"] = (world @ camera_from_world()[:3, :3].T).astype(np.float32)
-    return out
+    return {"depth": depth, "ids": np.rint(channel["ids.V"]).astype(np.uint8),
+            "linear": np.stack([channel[f"linear.{k}"] for k in "RGB"], -1)}
 
 
-def _composite(scene: bpy.types.Scene, folder: Path, haze: float, colour: Sequence[float], normals: bool) -> None:
+def normals() -> np.ndarray:
+    """(H, W, 3) float32 unit normals of the last picture in OpenCV camera axes, 0 for the sky.
+
+    A render of its own with every material put aside: Cycles' normal pass shows bump maps, which are not shape.
+    """
+    scene, layer = bpy.context.scene, bpy.context.view_layer
+    plain = bpy.data.materials.new("plain")
+    layer.use_pass_normal, layer.material_override, scene.cycles.samples = True, plain, 1
+    scene.cycles.use_denoising = False
+    with tempfile.TemporaryDirectory() as folder:
+        tree = scene.node_tree
+        tree.nodes.clear()
+        layers = tree.nodes.new("CompositorNodeRLayers")
+        _to_file(tree, Path(folder), {"normal": layers.outputs["Normal"]})
+        bpy.ops.render.render()
+        channel = _channels(Path(folder))
+    layer.use_pass_normal, layer.material_override = False, None
+    bpy.data.materials.remove(plain)
+    world = np.stack([channel[f"normal.{k}"] for k in "XYZ"], -1)
+    return (world @ camera_from_world()[:3, :3].T).astype(np.float32)
+
+
+def _channels(folder: Path) -> dict[str, np.ndarray]:
+    part = OpenEXR.File(str(next(folder.glob("*.exr"))), separate_channels=True).parts[0]
+    return {name: np.array(value.pixels, np.float32) for name, value in part.channels.items()}
+
+
+def _composite(scene: bpy.types.Scene, folder: Path, haze: float, colour: Sequence[float]) -> None:
     """Picture through the haze to the still; depth, ids and linear colour to one multilayer EXR."""
     scene.use_nodes = True
     tree = scene.node_tree
@@ -111,13 +131,15 @@ def _composite(scene: bpy.types.Scene, folder: Path, haze: float, colour: Sequen
         tree.links.new(image, mix.inputs[2])
         image = mix.outputs[0]
     tree.links.new(image, out.inputs[0])
+    _to_file(tree, folder, {"depth": layers.outputs["Depth"], "ids": layers.outputs["IndexOB"], "linear": image})
+
+
+def _to_file(tree: bpy.types.NodeTree, folder: Path, wanted: dict[str, bpy.types.NodeSocket]) -> None:
+    """Write sockets to one multilayer EXR of floats."""
     files = tree.nodes.new("CompositorNodeOutputFile")
     files.base_path = str(folder / "passes")
     files.format.file_format, files.format.color_depth, files.format.exr_codec = "OPEN_EXR_MULTILAYER", "32", "ZIP"
     files.layer_slots.clear()
-    wanted = {"depth": layers.outputs["Depth"], "ids": layers.outputs["IndexOB"], "linear": image}
-    if normals:
-        wanted["normal"] = layers.outputs["Normal"]
     for name, socket in wanted.items():
         files.layer_slots.new(name)
         tree.links.new(socket, files.inputs[name])

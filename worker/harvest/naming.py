@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from worker.arrays import U8, Bool
+from worker.arrays import F32, U8, Bool
 
 # Hue bounds in OpenCV's half degrees; brown is a dark orange.
 _HUES = (
@@ -23,17 +23,27 @@ _HUES = (
 
 def describe(image: U8, mask: Bool) -> tuple[str, str]:
     """("tall green prop", "绿色高道具"): from the median colour and the outline, in English and Chinese."""
-    color_en, color_zh = _color(image[mask])
+    color_en, color_zh = _color(image[mask], _illuminant(image))
     shape_en, shape_zh = _shape(mask)
     return " ".join(filter(None, (shape_en, color_en, "prop"))), f"{color_zh}{shape_zh}道具"
 
 
-def _color(pixels: U8) -> tuple[str, str]:
-    median = np.median(pixels, axis=0).astype(np.uint8).reshape(1, 1, 3)
-    hue, saturation, value = (int(v) for v in cv2.cvtColor(median, cv2.COLOR_RGB2HSV)[0, 0])
+def _illuminant(image: U8) -> F32:
+    """Colour of the light, largest channel 1: shades of grey (Finlayson and Trezzi 2004, sixth norm), taken half.
+
+    A white cup by candlelight is white to whoever looks at the picture.
+    """
+    norm = np.mean((image[::4, ::4].astype(np.float64) / 255) ** 6, axis=(0, 1)) ** (1 / 6) + 1e-6
+    return np.asarray(np.sqrt(norm / norm.max()), np.float32)
+
+
+def _color(pixels: U8, illuminant: F32) -> tuple[str, str]:
+    median = np.median(pixels, axis=0) / illuminant
+    balanced = np.clip(np.round(median), 0, 255).astype(np.uint8).reshape(1, 1, 3)
+    hue, saturation, value = (int(v) for v in cv2.cvtColor(balanced, cv2.COLOR_RGB2HSV)[0, 0])
     if value < 45:
         return "black", "黑色"
-    if saturation < 45:
+    if saturation < 60:
         return ("white", "白色") if value > 185 else ("grey", "灰色")
     _, name, chinese = next(h for h in _HUES if hue <= h[0])
     if hue <= 22 and (value < 165 or saturation < 110) and saturation < 200:

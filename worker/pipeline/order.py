@@ -10,4 +10,5 @@ STAGES: tuple[str, ...] = (
     "placement",
     "package",
     "blend",
+    "report",
 )

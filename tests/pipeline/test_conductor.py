@@ -239,7 +239,7 @@ def test_bad_inputs_leave_nothing_behind(run: Runner, tmp_path: Path) -> None:
             run(source)
         codes.append(caught.value.code)
         assert not run.root.exists(), "the output root that this run made is gone again"
-    assert codes[:4] == ["input.missing", "input.not_a_file", "input.empty", "input.not_a_picture"]
+    assert codes[:4] == ["input.missing", "input.folder", "input.empty", "input.not_a_picture"]
     assert run.events[-1]["exit_code"] == 2
 
 

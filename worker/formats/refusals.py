@@ -10,7 +10,7 @@ from worker.errors import InputError
 _SENTENCES = {
     "input.missing": (
         "There is no file at “{path}”; check the path.",
-        "“{path}”处没有文件，请检查路径。",
+        "找不到文件“{path}”，请检查路径。",
     ),
     "input.folder": (
         "“{name}” is a folder, not a picture; give one file, or use `assetize batch` for a folder.",

@@ -17,6 +17,8 @@ from pydantic import ValidationError
 from worker import __version__, errors
 from worker.engines import registry
 from worker.errors import AssetizeError, Cancelled, EngineUnavailable, ExitCode, InputError, OutputError
+from worker.formats import door
+from worker.formats.refusals import refuse
 from worker.host import messages
 from worker.host.machine import Machine, this_machine
 from worker.host.pool import HostPool
@@ -85,17 +87,11 @@ def _now() -> str:
 def _look_at(job: Job) -> InputRecord:
     """What can be said of the file without decoding it; the plate stage replaces it. Raises InputError."""
     path = job.source
+    door.first_bytes(path)
     try:
-        if not path.exists():
-            raise sentences.input_missing(path)
-        if not path.is_file():
-            raise sentences.input_not_a_file(path)
-        size = path.stat().st_size
-        if size == 0:
-            raise sentences.input_empty(path)
-        sha256 = atomic.sha256_of(path)
-    except (OSError, ValueError) as fault:  # ValueError: a NUL in the path
-        raise sentences.input_unreadable(path, fault) from None
+        size, sha256 = path.stat().st_size, atomic.sha256_of(path)
+    except OSError as fault:
+        raise refuse("input.unreadable", path, reason=fault.strerror) from None
     return InputRecord(
         name=job.image_name, sha256=sha256, bytes=size, format="", width=0, height=0, mode="", bit_depth=0,
         color_space="", crop=(0, 0, 0, 0),

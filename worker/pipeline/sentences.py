@@ -12,33 +12,6 @@ from worker.session.model import Notice, StageRecord
 from worker.stages.base import StageSpec
 
 
-def input_missing(path: Path) -> InputError:
-    return InputError("input.missing", f"There is no file {path}. Check the path.", f"找不到文件 {path}，请检查路径。")
-
-
-def input_not_a_file(path: Path) -> InputError:
-    what, zh = ("a folder", "文件夹") if path.is_dir() else ("no ordinary file", "非普通文件")
-    return InputError(
-        "input.not_a_file",
-        f"{path} is {what}. Name one picture; `assetize batch` takes folders.",
-        f"{path} 是{zh}。请指定一张图片；处理整个文件夹请用 assetize batch。",
-    )
-
-
-def input_empty(path: Path) -> InputError:
-    return InputError("input.empty", f"{path} is empty (0 bytes).", f"{path} 是空文件（0 字节）。")
-
-
-def input_unreadable(path: Path, fault: Exception) -> InputError:
-    reason = getattr(fault, "strerror", None) or str(fault)
-    shown = str(path).replace("\0", "�")
-    return InputError(
-        "input.unreadable",
-        f"{shown} cannot be read ({reason}). Check its permissions.",
-        f"无法读取 {shown}（{reason}），请检查权限。",
-    )
-
-
 def input_broke_reader(path: Path, error: AssetizeError, log: Path | None) -> InputError:
     """The plate stage did not refuse the still, it broke on it."""
     where_en, where_zh = (f" Details: {log}.", f"详情见 {log}。") if log else ("", "")

@@ -18,13 +18,12 @@ from .camera import add_camera, frame_render
 from .light import add_key_light, add_world
 from .metadata import write_record
 from .objects import add_object, make_collections
+from .lens import remember_lens
 from .points import add_points
 from .props import add_prop
+from .sets import remove_set, show
 from .splats import add_splats
-
-DISPLAYS = ("PROXY", "SPLATS", "POINTS")
-_DISPLAY_ROLES = {"PROXY": {"proxy", "dome"}, "SPLATS": {"splats"}, "POINTS": {"points"}}
-
+from .stage_gear import add_shadow_catcher
 
 @dataclass(frozen=True)
 class Wanted:
@@ -54,7 +53,7 @@ class Imported:
 
 
 def import_session(folder: Path, scene: bpy.types.Scene, wanted: Wanted = Wanted()) -> Imported:
-    """Build the scene of a session folder inside `scene`.
+    """Build the scene of a session folder inside `scene`; what an earlier import of this session made is replaced.
 
     A part whose file is missing or broken is left out and told in `problems`; the rest still comes.
     Raises SessionError where there is no scene to build.
@@ -62,6 +61,7 @@ def import_session(folder: Path, scene: bpy.types.Scene, wanted: Wanted = Wanted
     session = read_session(folder)
     height, basis = session.ground_height()
     world_from_camera = session.world_from_camera()
+    remove_set(session.session_id, scene)
     parts = make_collections(scene, session.name)
     root = add_object(parts[""], f"Assetize {session.name}", None, None, np.eye(4))
     root.empty_display_size = 0.25 * session.median_depth
@@ -69,9 +69,8 @@ def import_session(folder: Path, scene: bpy.types.Scene, wanted: Wanted = Wanted
     write_record(parts[""], flat_record(session, "set", ("geometry",), None))
     root[PREFIX + "folder"] = str(session.root)
     root[PREFIX + "unit"] = session.unit
-    root[PREFIX + "hfov_deg"] = session.hfov_deg
     root[PREFIX + "ground_basis"] = basis
-    root[PREFIX + "camera_height"] = float(height)
+    remember_lens(root, session.gravity, height, session.hfov_deg)
     camera = add_camera(session, parts["Camera"], root, world_from_camera)
     write_record(camera, flat_record(session, "camera", ("geometry", "plate"), STILL))
     frame_render(scene, session, camera)
@@ -79,49 +78,42 @@ def import_session(folder: Path, scene: bpy.types.Scene, wanted: Wanted = Wanted
     made.problems += [_missing(name) for name in session.missing]
 
     if wanted.proxy:
-        with _told(made):
+        with _Told(made):
             made.by_role |= add_background(session, parts["Background"], root, world_from_camera)
     splats, points = session.file(SPLATS), session.file(POINTS)
     if wanted.splats and splats is not None:
-        with _told(made):
+        with _Told(made):
             cloud = add_splats(splats, f"{session.name} splats", parts["Background"], root, world_from_camera, camera)
             made.by_role["splats"] = cloud
             write_record(cloud, flat_record(session, "splats", ("scene", "geometry", "clean_plate"), SPLATS))
     if wanted.points and points is not None:
-        with _told(made):
+        with _Told(made):
             focal = float(session.intrinsics[0, 0])
             cloud = add_points(points, f"{session.name} points", parts["Points"], root, world_from_camera, focal)
             made.by_role["points"] = cloud
             write_record(cloud, flat_record(session, "points", ("geometry",), POINTS))
     if wanted.props:
         for prop in session.props:
-            with _told(made):
+            with _Told(made):
                 made.props += add_prop(
                     session, prop, parts["Props"], root, world_from_camera, camera, wanted.prop_splats
                 )
     if wanted.light:
-        with _told(made):
+        with _Told(made):
             add_world(session, scene)
             key = add_key_light(session, parts["Light"], root, world_from_camera)
             if key is not None:
                 made.by_role["key light"] = key
+        name, size = f"{session.name} shadow catcher", 20 * session.median_depth
+        catcher = made.by_role["shadow catcher"] = add_shadow_catcher(name, root, parts["Light"], size)
+        write_record(catcher, flat_record(session, "shadow catcher", ("geometry",), None))
     show(made.by_role, wanted.display)
     for layer in scene.view_layers:
         layer.update()  # so that matrix_world is true for whoever reads it next
     return made
 
 
-def show(by_role: dict[str, bpy.types.Object], display: str) -> None:
-    """Show one kind of background in viewport and render, hide the others; where it is lacking, the next there is."""
-    order = [display, *(each for each in DISPLAYS if each != display)]
-    shown = next((each for each in order if _DISPLAY_ROLES[each] & by_role.keys()), display)
-    for kind, roles in _DISPLAY_ROLES.items():
-        for role in roles & by_role.keys():
-            by_role[role].hide_render = kind != shown
-            by_role[role].hide_viewport = kind != shown
-
-
-class _told:
+class _Told:
     """Turns a broken file into a problem of the import instead of its end."""
 
     def __init__(self, made: Imported) -> None:

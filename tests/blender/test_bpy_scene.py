@@ -16,12 +16,13 @@ from mathutils import Matrix, Vector
 from blender_addon.core.frames import stretch
 from blender_addon.core.session import read_session
 from blender_addon.scene import attributes, points, splats
-from blender_addon.scene.build import Wanted, import_session, show
+from blender_addon.scene.build import Wanted, import_session
 from blender_addon.scene.metadata import read_record, role_of
 from blender_addon.scene.nodes import get_input
+from blender_addon.scene.sets import show
 from blender_addon.scene.render import psnr, render_still
 
-ROLES = {"proxy", "dome", "splats", "points", "key light"}
+ROLES = {"proxy", "dome", "splats", "points", "key light", "shadow catcher"}
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_everything_is_there_and_in_its_collection(made, scene):
     assert parts["Camera"] == {"set camera"} and parts["Points"] == {"set points"}
     assert parts["Background"] == {"set background", "set sky dome", "set splats"}
     assert parts["Props"] == {"crate prop_01", "crate prop_01 splats", "tin prop_02", "tin prop_02 splats"}
-    assert parts["Light"] == {"set key light"} and scene.world.name == "set probe"
+    assert parts["Light"] == {"set key light", "set shadow catcher"} and scene.world.name == "set probe"
     assert all(item.parent == made.root for item in top.all_objects if item != made.root)
 
 

@@ -90,7 +90,6 @@ def _run_still(still: str, arguments: argparse.Namespace, for_worker: list[str])
     """Run the worker on one still; its exit code and the session folder it names, if it made one."""
     from .core.worker import find_worker, run_worker
 
-    command = find_worker(arguments.worker)
     found: list[str] = []
     shown = -1
 
@@ -102,8 +101,8 @@ def _run_still(still: str, arguments: argparse.Namespace, for_worker: list[str])
             shown = int(10 * event["fraction"])
             print(f"assetize: {10 * shown} % {event['stage']}", flush=True)
 
-    code = run_worker(command, ["run", "--input", still, "--output_root", arguments.output_root, "--no_blend",
-                                *for_worker], listen)  # fmt: skip
+    line = ["run", "--input", still, "--output_root", arguments.output_root, "--no_blend", *for_worker]
+    code = run_worker(find_worker(arguments.worker), line, listen)
     # a run that made part of a scene is still worth importing
     return code, Path(found[-1]) if found and code in (OK, PARTIAL) else None
 

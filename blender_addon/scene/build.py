@@ -15,15 +15,16 @@ from ..core.record import PREFIX, flat_record
 from ..core.session import POINTS, SPLATS, STILL, SessionData, read_session
 from .background import add_background
 from .camera import add_camera, frame_render
+from .lens import remember_lens
 from .light import add_key_light, add_world
 from .metadata import write_record
 from .objects import add_object, make_collections
-from .lens import remember_lens
 from .points import add_points
 from .props import add_prop
 from .sets import remove_set, show
 from .splats import add_splats
 from .stage_gear import add_shadow_catcher
+
 
 @dataclass(frozen=True)
 class Wanted:

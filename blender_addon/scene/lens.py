@@ -65,11 +65,16 @@ def _stretch_to(root: bpy.types.Object, factor: float) -> None:
             item.matrix_local = Matrix((new @ BLENDER_CAMERA_AXES).tolist())
             item.data.lens *= factor / before
         elif role == "key light":
-            item.matrix_local = Matrix((new @ np.linalg.inv(old)).tolist()) @ item.matrix_local
+            item.matrix_local = Matrix((new @ np.linalg.inv(old)).tolist()) @ _local(item)
     for item in members(root):
         if role_of(item).startswith("prop"):
-            item.matrix_local = _carried(change, from_first(before), from_first(factor), item.matrix_local)
+            item.matrix_local = _carried(change, from_first(before), from_first(factor), _local(item))
     root[PREFIX + "depth_factor"] = factor
+
+
+def _local(item: bpy.types.Object) -> Matrix:
+    """As set, not as last evaluated: `matrix_local` itself lags behind until the next depsgraph update."""
+    return item.matrix_parent_inverse @ item.matrix_basis
 
 
 def _carried(change: F64, before: F64, after: F64, matrix: Matrix) -> Matrix:

@@ -90,7 +90,9 @@ def remove_set(session_id: str, scene: bpy.types.Scene) -> int:
                 bpy.data.collections.remove(part)
         _purge(ours)
     if roots and scene.world is not None and scene.world.get(PREFIX + "session_id") == session_id:
+        images = {node.image for node in scene.world.node_tree.nodes if getattr(node, "image", None)}
         bpy.data.worlds.remove(scene.world)
+        bpy.data.batch_remove([image for image in images if image.users == 0])
     return len(roots)
 
 

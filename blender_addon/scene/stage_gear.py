@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What turns a picture into a set to work in: shadows on the floor, bodies that collide, entries in the asset browser."""
+"""What turns a picture into a set to work in: shadows on the floor, bodies that collide, asset browser entries."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ from blender_addon.scene import attributes, points, splats
 from blender_addon.scene.build import Wanted, import_session
 from blender_addon.scene.metadata import read_record, role_of
 from blender_addon.scene.nodes import get_input
-from blender_addon.scene.sets import show
 from blender_addon.scene.render import psnr, render_still
+from blender_addon.scene.sets import show
 
 ROLES = {"proxy", "dome", "splats", "points", "key light", "shadow catcher"}
 

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Operators on stills and jobs."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from ..core.errors import AddonError
+from ..core.worker import find_worker, run_worker
+from . import jobs, preferences, settings
+
+STILL_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".exr")
+
+
+def language() -> str:
+    return str(bpy.app.translations.locale or "en")
+
+
+def tell(operator: bpy.types.Operator, error: AddonError) -> set[str]:
+    """An error as the operator's report, in the user's language."""
+    operator.report({"ERROR"}, error.message(language()))
+    return {"CANCELLED"}
+
+
+def reference_image(context: bpy.types.Context) -> bpy.types.Image | None:
+    """The picture in question: the Image Editor's, the active image empty's, the active camera's background."""
+    space = context.space_data
+    if space is not None and space.type == "IMAGE_EDITOR":
+        return space.image if space.image and space.image.type == "IMAGE" else None
+    active = context.object
+    if active is not None and active.type == "EMPTY" and isinstance(active.data, bpy.types.Image):
+        return active.data
+    camera = active if active is not None and active.type == "CAMERA" else context.scene.camera
+    if camera is not None and camera.type == "CAMERA":
+        for background in camera.data.background_images:
+            if background.source == "IMAGE" and background.image:
+                return background.image
+    return None
+
+
+def image_file(image: bpy.types.Image, scratch: Path) -> Path:
+    """The image's file; pictures that live in the .blend alone are written to `scratch` first."""
+    path = Path(bpy.path.abspath(image.filepath_raw)) if image.filepath_raw else None
+    if path is not None and path.is_file() and not image.is_dirty:
+        return path
+    suffix = ".exr" if image.is_float else ".png"
+    target = scratch / (bpy.path.clean_name(Path(image.name).stem) + suffix)
+    if image.packed_file is not None and not image.is_dirty:
+        data = bytes(image.packed_file.data)
+        target = target.with_suffix(Path(image.filepath_raw).suffix or suffix)
+        target.write_bytes(data)
+        return target
+    copy = image.copy()
+    try:
+        copy.file_format = "OPEN_EXR" if image.is_float else "PNG"
+        copy.save(filepath=str(target))
+    finally:
+        bpy.data.images.remove(copy)
+    return target
+
+
+class ASSETIZE_OT_image(bpy.types.Operator):
+    """Make a scene from a film still: camera, background, props, light"""
+
+    bl_idname = "assetize.image"
+    bl_label = "Assetize Image"
+    bl_options = {"REGISTER"}
+
+    filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
+    wait: bpy.props.BoolProperty(
+        default=False, options={"SKIP_SAVE"}, description="Run to the end before returning; always so in background"
+    )
+    fresh: bpy.props.BoolProperty(default=False, options={"SKIP_SAVE"}, description="Do every stage anew")
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            with tempfile.TemporaryDirectory() as scratch:
+                source = self._source(context, Path(scratch))
+                if self.wait or bpy.app.background:
+                    return self._run(context, source)
+                data = source.read_bytes()
+            jobs.start_worker()
+        except AddonError as error:
+            return tell(self, error)
+        except OSError as error:
+            self.report({"ERROR"}, f"{error.filename}: {error.strerror}")
+            return {"CANCELLED"}
+        jobs.board().submit(source.name, data, self._options(context, source.name), None, self.fresh)
+        self.report({"INFO"}, bpy.app.translations.pgettext_rpt("%s is on its way") % source.name)
+        return {"FINISHED"}
+
+    def _source(self, context: bpy.types.Context, scratch: Path) -> Path:
+        said = self.filepath or context.scene.assetize.source
+        if said:
+            path = Path(bpy.path.abspath(said))
+            if not path.is_file():
+                raise AddonError("still.missing", f"{path} does not exist.", f"{path} 不存在。")
+            return path
+        image = reference_image(context)
+        if image is None:
+            raise AddonError(
+                "still.none",
+                "No picture is chosen. Open one in the Image Editor, select an image empty, or enter a file.",
+                "未选择图片。请在图像编辑器中打开、选中图像空物体，或填写文件。",
+            )
+        return image_file(image, scratch)
+
+    def _options(self, context: bpy.types.Context, name: str) -> dict[str, Any]:
+        return settings.options(context.scene.assetize, preferences.get().studio(), language(), name)
+
+    def _run(self, context: bpy.types.Context, source: Path) -> set[str]:
+        """The whole way at once, through the worker's command line."""
+        chosen = self._options(context, source.name)
+        arguments = ["run", "--input", str(source), "--output_root", str(jobs.output_root()), "--no_blend",
+                     "--max_props", str(chosen["max_props"]), "--seed", str(chosen["seed"])]  # fmt: skip
+        arguments += [flag for key, flag in (("skip_scene", "--skip_scene"), ("skip_geometry", "--skip_geometry"))
+                      if chosen[key]]  # fmt: skip
+        arguments += [word for box in chosen["rois"] for word in ("--roi", ",".join(map(str, box)))]
+        arguments += [word for stage, name in chosen["engines"].items() for word in ("--engine", f"{stage}={name}")]
+        arguments += ["--lens_mm", str(chosen["lens_mm"])] if "lens_mm" in chosen else []
+        arguments += ["--fresh"] if self.fresh else []
+        folders: list[str] = []
+        sentences: list[str] = []
+
+        def listen(event: dict[str, Any]) -> None:
+            if event.get("event") in ("session", "job.finished") and event.get("folder"):
+                folders.append(event["folder"])
+            if event.get("error"):
+                sentences.append(event["error"].get("zh" if language().startswith("zh") else "en") or "")
+
+        code = run_worker(find_worker(preferences.get().worker), arguments, listen)
+        if code not in (0, 1) or not folders:
+            self.report({"ERROR"}, sentences[-1] if sentences else f"The worker ended with exit code {code}.")
+            return {"CANCELLED"}
+        for sentence in sentences:
+            self.report({"WARNING"}, sentence)
+        return bpy.ops.assetize.import_session("EXEC_DEFAULT", directory=folders[-1])
+
+
+class _OnJob:
+    """Operators on one job of the list."""
+
+    bl_options = {"REGISTER"}
+    job_id: bpy.props.StringProperty(options={"SKIP_SAVE"})
+    verb = ""
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        if jobs.board().job(self.job_id) is None:
+            self.report({"ERROR"}, "There is no such job")
+            return {"CANCELLED"}
+        jobs.board().act(self.job_id, self.verb)
+        return {"FINISHED"}
+
+
+class ASSETIZE_OT_cancel(_OnJob, bpy.types.Operator):
+    """Stop this job; finished stages are kept"""
+
+    bl_idname = "assetize.cancel"
+    bl_label = "Cancel"
+    verb = "cancel"
+
+
+class ASSETIZE_OT_retry(_OnJob, bpy.types.Operator):
+    """Run this job again from its first unfinished stage"""
+
+    bl_idname = "assetize.retry"
+    bl_label = "Retry"
+    verb = "retry"
+
+
+class ASSETIZE_OT_remove(_OnJob, bpy.types.Operator):
+    """Take this job off the list; its session folder stays"""
+
+    bl_idname = "assetize.remove"
+    bl_label = "Remove"
+    verb = "remove"
+
+
+class ASSETIZE_OT_worker_start(bpy.types.Operator):
+    """Start the Assetize worker on this machine"""
+
+    bl_idname = "assetize.worker_start"
+    bl_label = "Start Worker"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            jobs.start_worker()
+        except AddonError as error:
+            return tell(self, error)
+        jobs.board().ask_engines()
+        return {"FINISHED"}
+
+
+class ASSETIZE_OT_worker_stop(bpy.types.Operator):
+    """Stop the worker; what is running goes on at its next start"""
+
+    bl_idname = "assetize.worker_stop"
+    bl_label = "Stop Worker"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        jobs.stop_worker()
+        return {"FINISHED"}
+
+
+class ASSETIZE_OT_worker_log(bpy.types.Operator):
+    """Open the worker's log"""
+
+    bl_idname = "assetize.worker_log"
+    bl_label = "Open Log"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        path = jobs.log_file()
+        if not path.is_file():
+            self.report({"ERROR"}, "There is no log yet")
+            return {"CANCELLED"}
+        text = bpy.data.texts.get("Assetize worker log") or bpy.data.texts.new("Assetize worker log")
+        text.from_string(path.read_text(encoding="utf-8", errors="replace")[-200_000:])
+        bpy.ops.wm.path_open(filepath=str(path)) if not bpy.app.background else None
+        return {"FINISHED"}
+
+
+class ASSETIZE_OT_preferences(bpy.types.Operator):
+    """Open the add-on's preferences"""
+
+    bl_idname = "assetize.preferences"
+    bl_label = "Preferences"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        bpy.ops.preferences.addon_show(module=preferences.PACKAGE)
+        return {"FINISHED"}
+
+
+class ASSETIZE_OT_open_report(bpy.types.Operator):
+    """Open the session's report in the browser"""
+
+    bl_idname = "assetize.open_report"
+    bl_label = "Open Report"
+
+    directory: bpy.props.StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE"})
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        root = settings.active_root(context)
+        said = self.directory or (root.get("assetize_folder", "") if root is not None else "")
+        path = Path(bpy.path.abspath(said)) / "report.html" if said else None
+        if path is None or not path.is_file():
+            self.report({"ERROR"}, "This session has no report")
+            return {"CANCELLED"}
+        bpy.ops.wm.url_open(url=path.resolve().as_uri())
+        return {"FINISHED"}
+
+
+CLASSES = (
+    ASSETIZE_OT_image,
+    ASSETIZE_OT_cancel,
+    ASSETIZE_OT_retry,
+    ASSETIZE_OT_remove,
+    ASSETIZE_OT_worker_start,
+    ASSETIZE_OT_worker_stop,
+    ASSETIZE_OT_worker_log,
+    ASSETIZE_OT_preferences,
+    ASSETIZE_OT_open_report,
+)

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sidebar tab "Assetize" in the 3D View and the Image Editor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+from bpy.app.translations import pgettext_iface as _
+
+from ..core.jobs import Job, Link
+from ..core.record import PREFIX, RECORD_KEY
+from ..scene import metadata, sets
+from ..scene.props import RELIGHT
+from . import jobs, operators, settings
+
+_STATE_ICONS = {"queued": "TIME", "running": "PLAY", "done": "CHECKMARK", "partial": "ERROR", "failed": "CANCEL",
+                "cancelled": "X"}  # fmt: skip
+
+
+def _still(layout: Any, context: bpy.types.Context) -> None:
+    chosen = context.scene.assetize
+    image = None if chosen.source else operators.reference_image(context)
+    if image is not None:
+        preview = image.preview_ensure()
+        row = layout.row()
+        if preview is not None:
+            row.template_icon(preview.icon_id, scale=4.0)
+        column = row.column()
+        column.label(text=image.name, translate=False)
+        column.label(text=f"{image.size[0]} x {image.size[1]}", translate=False)
+    layout.prop(chosen, "source", text="" if image is None else _("Instead"))
+    row = layout.row()
+    row.scale_y = 1.6
+    row.operator("assetize.image", icon="OUTLINER_OB_CAMERA")
+    layout.operator("assetize.import_session", icon="IMPORT")
+
+
+def _worker(layout: Any) -> None:
+    held = jobs.board()
+    row = layout.row()
+    if held.link is Link.READY:
+        row.label(text=_("Worker %s") % held.version, icon="LINKED", translate=False)
+        row.operator("assetize.worker_stop", text="", icon="PAUSE")
+    elif held.link is Link.STARTING:
+        row.label(text="The worker is starting", icon="SORTTIME")
+    else:
+        row.label(text="No worker is running", icon="UNLINKED")
+        row.operator("assetize.worker_start", text="", icon="PLAY")
+    row.operator("assetize.worker_log", text="", icon="TEXT")
+    if held.problem is not None:
+        _sentence(layout, held.problem.message(operators.language()), held.problem.fix)
+
+
+def _sentence(layout: Any, text: str, fix: str | None) -> None:
+    """A message in lines that fit, and the button that mends it."""
+    box = layout.box()
+    box.alert = True
+    width = max(24, bpy.context.region.width // 9) if bpy.context.region is not None else 40
+    for number, line in enumerate(wrapped(text, width)):
+        box.label(text=line, icon="ERROR" if number == 0 else "BLANK1", translate=False)
+    if fix and fix.startswith("assetize."):
+        box.operator(fix)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Lines of at most `width` columns; Chinese characters count two and may part anywhere."""
+    lines, line, used = [], "", 0
+    words: list[str] = []
+    for part in text.split(" "):
+        words += [part + " "] if part.isascii() else [*part, " "]
+    for word in words:
+        size = sum(1 if char.isascii() else 2 for char in word)
+        if used + size > width and line:
+            lines.append(line.rstrip())
+            line, used = "", 0
+        line, used = line + word, used + size
+    return [*lines, line.rstrip()] if line.strip() else lines
+
+
+def _job(layout: Any, job: Job) -> None:
+    box = layout.box()
+    row = box.row()
+    row.label(text=job.name, icon=_STATE_ICONS.get(job.state, "QUESTION"), translate=False)
+    if job.final:
+        if job.folder:
+            row.operator("assetize.import_session", text="", icon="IMPORT").directory = job.folder
+            row.operator("assetize.open_report", text="", icon="URL").directory = job.folder
+        if job.state != "done":
+            row.operator("assetize.retry", text="", icon="FILE_REFRESH").job_id = job.id
+        row.operator("assetize.remove", text="", icon="TRASH").job_id = job.id
+    else:
+        row.operator("assetize.cancel", text="", icon="CANCEL").job_id = job.id
+    if job.state == "running":
+        left = job.seconds_left()
+        time = "" if left is None else f"  {int(left) // 60}:{int(left) % 60:02d}"
+        box.progress(factor=job.fraction, text=f"{_(job.stage.replace('_', ' '))} {100 * job.fraction:.0f} %{time}")
+    elif job.state == "queued":
+        box.label(text=_("Waiting, %d before it") % (job.position or 0), translate=False)
+    if job.warnings:
+        box.label(text=_("%d warnings, see the report") % job.warnings, icon="INFO", translate=False)
+    if job.error:
+        language = "zh" if operators.language().startswith("zh") else "en"
+        _sentence(box, str(job.error.get(language) or job.error.get("en")), job.error.get("fix"))
+
+
+class _Tab:
+    bl_region_type = "UI"
+    bl_category = "Assetize"
+
+
+class _Main(_Tab):
+    bl_label = "Assetize"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        _still(self.layout, context)
+        _worker(self.layout)
+
+
+class _Jobs(_Tab):
+    bl_label = "Jobs"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return bool(jobs.board().jobs)
+
+    def draw(self, context: bpy.types.Context) -> None:
+        for job in jobs.board().jobs[:12]:
+            _job(self.layout, job)
+
+
+class _Options(_Tab):
+    bl_label = "Options"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, chosen = self.layout, context.scene.assetize
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        row = layout.row(heading="Lens")
+        row.prop(chosen, "use_lens", text="")
+        inner = row.row()
+        inner.active = chosen.use_lens
+        inner.prop(chosen, "lens_mm", text="")
+        for name in ("max_props", "seed", "skip_scene", "skip_geometry"):
+            layout.prop(chosen, name)
+        column = layout.column(heading="Import", align=True)
+        for name in ("import_splats", "import_points", "import_props", "import_light"):
+            column.prop(chosen, name)
+        if jobs.board().engines:
+            column = layout.column(align=True)
+            for stage in settings.STAGES:
+                column.prop(chosen, f"engine_{stage}")
+        self._boxes(context)
+
+    def _boxes(self, context: bpy.types.Context) -> None:
+        layout, chosen = self.layout, context.scene.assetize
+        row = layout.row(align=True)
+        if context.space_data.type == "IMAGE_EDITOR":
+            row.operator("assetize.pick_roi", icon="SELECT_SET")
+        if len(chosen.rois):
+            row.operator("assetize.clear_rois", text="", icon="X")
+        for number, box in enumerate(chosen.rois):
+            row = layout.row()
+            row.label(text=f"{box.image}  {box.x}, {box.y}  {box.width} x {box.height}", translate=False)
+            row.operator("assetize.clear_rois", text="", icon="X", emboss=False).index = number
+
+
+class _Set(_Tab):
+    bl_label = "Set"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return settings.active_root(context) is not None
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, chosen = self.layout, context.scene.assetize
+        root = settings.active_root(context)
+        layout.label(text=root.name, icon="SCENE_DATA", translate=False)
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        layout.prop(chosen, "display")
+        parts = sets.by_role(root)
+        if "splats" in parts:
+            layout.prop(chosen, "splat_level")
+        layout.prop(chosen, "hfov")
+        light = parts.get("key light")
+        if light is not None:
+            layout.prop(light, "hide_render", text="Hide key light", invert_checkbox=False)
+        row = layout.row(align=True)
+        row.operator("assetize.open_report", icon="URL")
+        row.operator("assetize.show_still", icon="IMAGE_DATA")
+
+
+class _Object(_Tab):
+    bl_label = "Object"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return context.object is not None and bool(metadata.role_of(context.object))
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, item = self.layout, context.object
+        if RELIGHT in item:
+            layout.prop(item, f'["{RELIGHT}"]', text="Relight", slider=True)
+        if metadata.role_of(item) == "prop":
+            row = layout.row(align=True)
+            row.operator("assetize.prop_splats", text="Splats").splats = True
+            row.operator("assetize.mark_assets", icon="ASSET_MANAGER")
+            layout.operator("assetize.collide", icon="MOD_PHYSICS")
+            row = layout.row(align=True)
+            row.prop(context.scene.assetize, "known_length")
+            row.operator("assetize.known_length", text="", icon="DRIVER_DISTANCE")
+        elif metadata.role_of(item) == "prop splats":
+            layout.operator("assetize.prop_splats", text="Mesh").splats = False
+        column = layout.column(align=True)
+        for name, value in metadata.summary(item):
+            key = PREFIX + name
+            if key in (RECORD_KEY, RELIGHT):
+                continue
+            if name in _EDITABLE:
+                column.prop(item, f'["{key}"]', text=name.replace("_", " "))
+            else:
+                split = column.split(factor=0.4)
+                split.label(text=name.replace("_", " "))
+                split.label(text=_shown(value), translate=False)
+        layout.operator("assetize.export_record", icon="EXPORT")
+
+
+_EDITABLE = {"label", "referent_name"}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = str(value.to_list() if hasattr(value, "to_list") else value)
+    return text if len(text) <= 40 else text[:18] + "…" + text[-18:]
+
+
+def _both(kind: type, name: str) -> tuple[type, type]:
+    """The same panel for both editors."""
+    made = []
+    for space, editor in (("VIEW_3D", "view3d"), ("IMAGE_EDITOR", "image")):
+        identifier = f"ASSETIZE_PT_{name}_{editor}"
+        body: dict[str, Any] = {"bl_idname": identifier, "bl_space_type": space}
+        if name != "main":
+            body["bl_parent_id"] = f"ASSETIZE_PT_main_{editor}"
+        made.append(type(identifier, (kind, bpy.types.Panel), body))
+    return made[0], made[1]
+
+
+CLASSES = (
+    *_both(_Main, "main"),
+    *_both(_Jobs, "jobs"),
+    *_both(_Options, "options"),
+    *_both(_Set, "set"),
+    *_both(_Object, "object"),
+)

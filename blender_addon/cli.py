@@ -112,6 +112,7 @@ def build(folder: Path, arguments: argparse.Namespace) -> int:
     import bpy
 
     from .scene.build import Wanted, import_session
+    from .scene.camera import look_through_camera
     from .scene.render import psnr, render_still
 
     started = time.perf_counter()
@@ -125,7 +126,7 @@ def build(folder: Path, arguments: argparse.Namespace) -> int:
         print(f"assetize: {problem.en}", file=sys.stderr)
     blend = Path(arguments.blend or made.session.root / "scene.blend").expanduser().resolve()
     print("assetize: step 0.4", flush=True)
-    _look_through_camera()
+    look_through_camera(bpy.data.screens)
     _save(blend)
     print("assetize: step 0.6", flush=True)
     saved = time.perf_counter()
@@ -148,18 +149,6 @@ def build(folder: Path, arguments: argparse.Namespace) -> int:
     if arguments.stats:
         Path(arguments.stats).write_text(json.dumps(stats, indent=2, ensure_ascii=False), encoding="utf-8")
     return PARTIAL if any(problem.code != "session.missing" for problem in made.problems) else OK
-
-
-def _look_through_camera() -> None:
-    """Who opens the file sees the still at once."""
-    import bpy
-
-    for screen in bpy.data.screens:
-        for area in screen.areas:
-            if area.type == "VIEW_3D":
-                space = area.spaces.active
-                space.region_3d.view_perspective = "CAMERA"
-                space.shading.type = "MATERIAL"
 
 
 def _save(blend: Path) -> None:

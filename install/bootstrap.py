@@ -101,7 +101,8 @@ def extension(rest: list[str]) -> int:
     builder = next(package.rglob("bl_pkg/cli/blender_ext.py"), None)
     if builder is None:
         raise SetupError(f"the bpy package in {BPY.folder} has no extension builder; delete that folder and try again.")
-    answer = run([str(BPY.python), str(builder), "build", "--source-dir", str(ROOT), "--output-dir", str(out)])
+    source = ROOT / "blender_addon"
+    answer = run([str(BPY.python), str(builder), "build", "--source-dir", str(source), "--output-dir", str(out)])
     if answer == 0:
         newest = max(out.glob("assetize-*.zip"), key=lambda path: path.stat().st_mtime)
         answer = run([str(BPY.python), str(builder), "validate", str(newest)])

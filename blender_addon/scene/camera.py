@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import bpy
 
 from ..core.frames import BLENDER_CAMERA_AXES, F64, SENSOR_WIDTH_MM, blender_lens
@@ -32,6 +34,17 @@ def add_camera(
         background.alpha = 1.0
         data.show_background_images = True
     return add_object(collection, data.name, data, parent, world_from_camera @ BLENDER_CAMERA_AXES)
+
+
+def look_through_camera(screens: Iterable[bpy.types.Screen]) -> None:
+    """Every 3D view looks through the scene's camera and shows textures unlit: the still, at once, on any machine."""
+    for screen in screens:
+        for area in screen.areas:
+            if area.type == "VIEW_3D":
+                space = area.spaces.active
+                space.region_3d.view_perspective = "CAMERA"
+                space.shading.type = "SOLID"
+                space.shading.light, space.shading.color_type = "FLAT", "TEXTURE"
 
 
 def frame_render(scene: bpy.types.Scene, session: SessionData, camera: bpy.types.Object) -> None:

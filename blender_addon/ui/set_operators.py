@@ -13,6 +13,7 @@ from ..core.record import PREFIX
 from ..core.session import STILL
 from ..scene import lens, metadata, sets, stage_gear
 from ..scene.build import Wanted, import_session
+from ..scene.camera import look_through_camera
 from . import settings
 from .operators import tell
 
@@ -41,20 +42,9 @@ class ASSETIZE_OT_import_session(bpy.types.Operator):
             return tell(self, error)
         for problem in made.problems:
             self.report({"WARNING"}, problem.message(bpy.app.translations.locale or "en"))
-        _look_through(context, made.camera)
+        if context.window is not None:
+            look_through_camera([context.window.screen])
         return {"FINISHED"}
-
-
-def _look_through(context: bpy.types.Context, camera: bpy.types.Object) -> None:
-    """The first 3D view of the window looks through the matched camera, with colours."""
-    screen = context.window.screen if context.window is not None else None
-    for area in screen.areas if screen is not None else ():
-        if area.type == "VIEW_3D":
-            space = area.spaces.active
-            space.region_3d.view_perspective = "CAMERA"
-            if space.shading.type in {"WIREFRAME", "SOLID"}:
-                space.shading.type = "MATERIAL"
-            return
 
 
 class _OnProps:

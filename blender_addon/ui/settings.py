@@ -117,6 +117,10 @@ def _act(how: Any) -> None:
 def _show(root: bpy.types.Object, display: str) -> None:
     sets.show(sets.by_role(root), display)
     bpy.context.scene.render.film_transparent = display == "PLATE"
+    screen = bpy.context.window.screen if bpy.context.window is not None else None
+    for area in screen.areas if screen is not None and display in ("SPLATS", "POINTS") else ():
+        if area.type == "VIEW_3D" and area.spaces.active.shading.type == "SOLID":
+            area.spaces.active.shading.type = "MATERIAL"  # their colours are attributes that solid shading lacks
 
 
 def _level(root: bpy.types.Object) -> int:

@@ -18,7 +18,8 @@ from worker.host.machine import Machine
 from worker.host.pool import HostPool
 from worker.host.process import Limits
 from worker.pipeline import folder as folders
-from worker.pipeline.conductor import Conductor, Job, Outcome
+from worker.pipeline.conductor import Conductor
+from worker.pipeline.job import Job, Outcome
 from worker.pipeline.plan import Plan
 from worker.session.atomic import sha256_of
 from worker.session.options import Options

@@ -17,8 +17,9 @@ from worker.engines import registry
 from worker.errors import AssetizeError, Cancelled, EngineUnavailable, ExitCode, InputError
 from worker.host.machine import this_machine
 from worker.host.pool import HostPool
-from worker.pipeline.conductor import Conductor, Job
+from worker.pipeline.conductor import Conductor
 from worker.pipeline.folder import unwritable
+from worker.pipeline.job import Job
 from worker.pipeline.plan import Plan, choose_engines
 from worker.session import atomic
 

@@ -10,7 +10,8 @@ from worker.cli.arguments import add_options, options_from
 from worker.cli.show import Display, cancel_on_signals
 from worker.errors import ExitCode, InputError, OutputError
 from worker.host.pool import HostPool
-from worker.pipeline.conductor import Conductor, Job, Outcome
+from worker.pipeline.conductor import Conductor
+from worker.pipeline.job import Job, Outcome
 from worker.pipeline.plan import Plan
 from worker.session.layout import SessionFolder
 

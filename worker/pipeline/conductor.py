@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 import threading
 import time
-import uuid
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +14,6 @@ from pydantic import ValidationError
 from worker import __version__, errors
 from worker.engines import registry
 from worker.errors import AssetizeError, Cancelled, EngineUnavailable, ExitCode, InputError, OutputError
-from worker.formats import door
-from worker.formats.refusals import refuse
 from worker.host import messages
 from worker.host.machine import Machine, this_machine
 from worker.host.pool import HostPool
@@ -26,45 +21,14 @@ from worker.host.process import HostDied, HostHung, Limits, Measured, StageRaise
 from worker.pipeline import folder as folders
 from worker.pipeline import sentences
 from worker.pipeline.events import Event, JobProgress, Listener
+from worker.pipeline.job import Job, Outcome, look_at, session_id
 from worker.pipeline.plan import Plan, choose_engines, skipped_by_options
 from worker.session import atomic
 from worker.session.layout import SessionFolder
 from worker.session.model import InputRecord, Notice, SceneRecord, Session, StageRecord, StageState
-from worker.session.options import Options
 from worker.stages.base import StageSpec
 
 ATTEMPTS = 2
-_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "assetize.session/1")
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to do. `fresh` does every stage anew although this very session stands already."""
-
-    source: Path
-    options: Options = field(default_factory=Options)
-    output_root: Path = Path("outputs/pipeline_demo")
-    name: str | None = None  # the still's name where `source` is an upload with a name of its own
-    fresh: bool = False
-
-    @property
-    def image_name(self) -> str:
-        """Valid Unicode even where the file system's bytes are not: it is written into session.json."""
-        return (self.name or self.source.name).encode("utf-8", "replace").decode("utf-8")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    folder: Path
-    session: Session
-
-    @property
-    def exit_code(self) -> ExitCode:
-        return {
-            "done": ExitCode.OK,
-            "partial": ExitCode.PARTIAL,
-            "cancelled": ExitCode.CANCELLED,
-        }.get(self.session.state, ExitCode.PARTIAL)
 
 
 class _StageFailed(Exception):
@@ -74,28 +38,8 @@ class _StageFailed(Exception):
         self.error = error
 
 
-def session_id(sha256: str, options: Options) -> str:
-    """UUID5 of the still's bytes and the options: the same run has the same identity on every machine."""
-    text = json.dumps(options.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-    return str(uuid.uuid5(_NAMESPACE, f"{sha256} {text}"))
-
-
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _look_at(job: Job) -> InputRecord:
-    """What can be said of the file without decoding it; the plate stage replaces it. Raises InputError."""
-    path = job.source
-    door.first_bytes(path)
-    try:
-        size, sha256 = path.stat().st_size, atomic.sha256_of(path)
-    except OSError as fault:
-        raise refuse("input.unreadable", path, reason=fault.strerror) from None
-    return InputRecord(
-        name=job.image_name, sha256=sha256, bytes=size, format="", width=0, height=0, mode="", bit_depth=0,
-        color_space="", crop=(0, 0, 0, 0),
-    )  # fmt: skip
 
 
 class Conductor:
@@ -151,7 +95,7 @@ class Conductor:
 
     def _run(self) -> Outcome:
         job = self.job
-        record = _look_at(job)
+        record = look_at(job)
         self._choices = choose_engines(self._plan, job.options, self._machine, self._accepted)
         identity = session_id(record.sha256, job.options)
         root = job.output_root.absolute()
@@ -194,15 +138,17 @@ class Conductor:
         assert session is not None, "the session was read a moment ago"
         kept: set[str] = set()
         skipped = skipped_by_options(self.job.options)
+        before, session.stages = session.stages, {}
         for spec in self._plan.specs:
-            record = session.stages.get(spec.name, StageRecord())
+            record = before.get(spec.name, StageRecord())
             made_from = {*spec.requires, *spec.uses} - kept - set(skipped)
             known = {name for name in made_from if name in self._plan.names}
             whole = record.state == StageState.DONE and not known and folders.stands(home, record.outputs)
             if whole and not self.job.fresh:
                 kept.add(spec.name)
             else:  # the old outputs stay listed until new ones take their place
-                session.stages[spec.name] = StageRecord(outputs=record.outputs)
+                record = StageRecord(outputs=record.outputs)
+            session.stages[spec.name] = record
         folders.remove_parts(home)
         self._session = session
         rest = [spec for spec in self._plan.specs if spec.name not in kept]
@@ -420,6 +366,3 @@ class Conductor:
 
     def _tell(self, event: str, **fields: Any) -> None:
         self._on_event({"event": event, **fields})
-
-
-__all__ = ["Conductor", "Job", "Outcome", "OutputError", "session_id"]

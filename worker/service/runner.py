@@ -10,8 +10,9 @@ from typing import Any
 
 from worker.errors import AssetizeError, Cancelled, ExitCode
 from worker.host.pool import HostPool
-from worker.pipeline.conductor import Conductor, Job
+from worker.pipeline.conductor import Conductor
 from worker.pipeline.events import Event
+from worker.pipeline.job import Job
 from worker.pipeline.plan import Plan
 from worker.service.models import Error, JobState
 from worker.service.store import JobStore, Ticket

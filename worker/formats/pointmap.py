@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from worker.arrays import F32, Bool
@@ -60,3 +61,13 @@ def intrinsics_from_hfov(width: int, height: int, hfov_deg: float) -> F32:
     """Square pixels, centred principal point. Blender's lens on a 36 mm sensor is fx / width * 36."""
     focal = 0.5 * width / np.tan(np.radians(hfov_deg) / 2)
     return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]], dtype=np.float32)
+
+
+def normals_of(points: F32) -> F32:
+    """(H, W, 3) unit normals facing the camera, from neighbours on either side; zero where there are none."""
+    if min(points.shape[:2]) < 2:
+        return np.zeros_like(points)
+    right, down = np.gradient(points, axis=1), np.gradient(points, axis=0)
+    normal = cv2.blur(np.cross(down, right).astype(np.float32), (3, 3))
+    normal *= -np.sign((normal * points).sum(axis=-1, keepdims=True))
+    return (normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-20)).astype(np.float32)

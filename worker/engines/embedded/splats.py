@@ -20,7 +20,7 @@ from worker.engines.contract import EngineNotice, Progress, SceneRequest, SceneR
 from worker.engines.embedded.background import fill_behind
 from worker.engines.embedded.membrane import membrane
 from worker.formats.gaussians import GaussianCloud
-from worker.formats.pointmap import pixel_rays
+from worker.formats.pointmap import normals_of, pixel_rays
 
 MAX_GRID = 950_000  # pixels of layer 0 before merging; larger stills are lifted at this size
 MAX_SPLATS = 1_200_000
@@ -146,7 +146,7 @@ def _visible_layer(grid: _Grid) -> GaussianCloud:
     near, far = _cuts(grid)
     rays = pixel_rays(*grid.size, grid.intrinsics)
     towards = -rays / np.linalg.norm(rays, axis=-1, keepdims=True)
-    normals = grid.normals if grid.normals is not None else _normals(rays / grid.disparity[..., None])
+    normals = grid.normals if grid.normals is not None else normals_of(rays / grid.disparity[..., None])
     # At a rim the neighbours belong to another surface: there, and in the sky, splats face the camera.
     rim = cv2.dilate((near | far).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     normals = np.where((rim | grid.sky)[..., None], towards, normals).astype(np.float32)
@@ -265,17 +265,6 @@ def _hidden_layer(front: _Grid, behind: _Grid | None, budget: int) -> GaussianCl
     uv = np.column_stack([columns + 0.5, rows + 0.5])
     toward = np.zeros((len(rows), 3))
     return _discs(uv, disparity[rows, columns], color[rows, columns], toward, front.intrinsics, sigma)
-
-
-def _normals(points: F32) -> F32:
-    """Unit normals facing the camera, from neighbours on either side; zero where there are none."""
-    if min(points.shape[:2]) < 2:
-        return np.zeros_like(points)
-    right = np.gradient(points, axis=1)
-    down = np.gradient(points, axis=0)
-    normal = cv2.blur(np.cross(down, right).astype(np.float32), (3, 3))
-    normal *= -np.sign((normal * points).sum(axis=-1, keepdims=True))
-    return normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-20)
 
 
 def _discs(

@@ -170,7 +170,7 @@ def test_roll_of_the_camera_does_not_matter(engine) -> None:
     np.testing.assert_allclose(sizes[1], sizes[0], rtol=0.12)
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(12))
 def test_any_outline_becomes_a_closed_sheet(seed) -> None:
     """Random blobs with holes, pinches and specks: every rim vertex has exactly one way in and one way out."""
     rng = np.random.default_rng(seed)

@@ -37,9 +37,7 @@ def test_search_finds_yaw_size_and_place(name, yaw, pitch, canonical, scale, rel
     shot = shoot(solid, pitch, yaw)
     mesh, turn = as_generated(solid, canonical, scale)
     body, evidence, up = Body.of(mesh), evidence_of(shot, relief), -shot.gravity.astype(float)
-    best = max((poses.refine(body, p, evidence, up) for p, _ in poses.search(body, evidence, up)),
-               key=lambda item: item[1].score)
-    pose, _ = poses.to_pointmap(*best)
+    pose, _ = poses.to_pointmap(*poses.find(body, evidence_of(shot, relief, 64), evidence, up))
     found = compare(pose.apply(mesh.vertices.astype(float)), mesh.faces, evidence_of(shot, relief, 240))
     assert found.iou > 0.95
     assert pose.scale * scale == pytest.approx(1, abs=0.03)

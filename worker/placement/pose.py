@@ -111,6 +111,12 @@ def search(body: Body, evidence: Evidence, up: F64, keep: int = 3) -> list[tuple
     return [(pose, result) for _, pose, result in found[:keep]]
 
 
+def find(body: Body, rough: Evidence, exact: Evidence, up: F64) -> tuple[Pose, Agreement]:
+    """The whole search: the grid and a first refinement of its best on `rough`, the last word on `exact`."""
+    best = [refine(body, pose, rough, up, 30) for pose, _ in search(body, rough, up)]
+    return refine(body, max(best, key=lambda item: item[1].score)[0], exact, up, 60)
+
+
 def refine(body: Body, start: Pose, evidence: Evidence, up: F64, evaluations: int = 90) -> tuple[Pose, Agreement]:
     """Nelder-Mead over yaw about up, size and place across the picture. Never worse than `start`."""
     middle = start.apply(body.centre[None])[0]

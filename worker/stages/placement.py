@@ -131,9 +131,9 @@ def _start(ctx: StageContext, prop: HarvestedProp, facts: dict[str, Any], mask: 
         raise ValueError("its mask is empty")
     mesh = read_glb(ctx.folder.prop_glb(prop.id))
     intrinsics = pointmap.intrinsics.astype(np.float64)
-    coarse, fine = (
+    rough, coarse, fine = (
         Evidence.around(mask, pointmap.points, pointmap.mask, image, intrinsics, relief, longest)
-        for longest in (112, 400)
+        for longest in (64, 112, 400)
     )
     given = facts.get("camera_from_prop")
     item = Placing(prop, mesh, coarse, fine, Pose(np.eye(4)), Agreement(-1.0))
@@ -142,7 +142,7 @@ def _start(ctx: StageContext, prop: HarvestedProp, facts: dict[str, Any], mask: 
     if given is not None and facts.get("metric", False) and item.found.iou >= GOOD_IOU:
         return item
     body = Body.of(mesh)
-    candidates = [poses.refine(body, start, coarse, up) for start, _ in poses.search(body, coarse, up)]
+    candidates = [poses.find(body, rough, coarse, up)]
     if given is not None:
         candidates.append(poses.refine(body, item.pose, coarse, up))
     best, found = max(candidates, key=lambda candidate: candidate[1].score)

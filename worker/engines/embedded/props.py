@@ -154,7 +154,7 @@ def _relief(request: PropRequest, solid: Bool, guess: Thickness, view: View) -> 
         return None
     valid = np.ones_like(solid) if request.mask is None else request.mask
     offset = (view.distance - request.points.astype(np.float64) @ view.direction) / view.unit
-    return with_relief(guess, solid, offset.astype(np.float32), valid)
+    return with_relief(guess, solid, offset.astype(np.float32), valid, view.pitch, view.roll)
 
 
 def _sheet(request: PropRequest, solid: Bool) -> Sheet:

@@ -1,6 +1,6 @@
 """Odd and bad stills through the whole command: exit codes, sentences, leftovers, memory, time.
 
-    python bench/hostile.py OUT [--only NAME ...]
+    python bench/hostile.py OUT [--bad] [--only NAME ...] [-- more options for `worker run`]
 
 Odd files must give a session (exit 0 or 1) and the warning they are due; bad ones exit 2, one sentence, nothing left.
 Writes OUT/hostile.json and prints a table. Pictures are made on the spot.
@@ -300,14 +300,14 @@ def main() -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--bad", action="store_true", help="only the bad ones")
-    parser.add_argument("rest", nargs="*", help="more options for `worker run`, after --")
-    arguments = parser.parse_args()
+    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    arguments = parser.parse_args(sys.argv[1:split])
     cases = bad_files(arguments.out / "bad") + ([] if arguments.bad else odd_files(arguments.out / "odd"))
     rows = []
     for case in cases:
         if arguments.only and case.path.name not in arguments.only:
             continue
-        row = run(case, arguments.out, tuple(arguments.rest))
+        row = run(case, arguments.out, tuple(sys.argv[split + 1 :]))
         rows.append(row)
         print(
             f"{'ok ' if not row['faults'] else 'BAD'} {row['exit']} {row['seconds']:6.1f} s {row['memory_mb']:5d} MB  "

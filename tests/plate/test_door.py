@@ -185,8 +185,18 @@ def test_damaged_files_give_a_still_or_a_sentence(tmp_path, kind, position, nois
 
 # --- the stage -------------------------------------------------------------------------------------------------------
 def context(tmp_path, source, **options):
-    record = InputRecord(name="A.png", sha256="", bytes=0, format="", width=0, height=0, mode="", bit_depth=0,
-                         color_space="", crop=(0, 0, 0, 0))
+    record = InputRecord(
+        name="A.png",
+        sha256="",
+        bytes=0,
+        format="",
+        width=0,
+        height=0,
+        mode="",
+        bit_depth=0,
+        color_space="",
+        crop=(0, 0, 0, 0),
+    )
     session = Session.model_construct(stages={}, options={}, input=record)
     return StageContext(
         SessionFolder(tmp_path / "out"),

@@ -35,7 +35,7 @@ def codes(result):
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_values_are_kept_unclipped(tmp_path, dtype):
     image = linear_scene()
-    image[:40, :40] = 12.5
+    image[:20, :20] = 12.5
     image[-20:, -20:] = -0.25
     result = still.read_still(store(tmp_path / "a.exr", split(image, dtype=dtype)))
     assert np.array_equal(result.linear, image.astype(dtype).astype(np.float32))
@@ -176,15 +176,28 @@ def test_anamorphic_pixels_become_square(tmp_path):
 
 @pytest.mark.parametrize("factor", [1 / 5000, 400.0])
 def test_exposure_of_the_view(tmp_path, factor):
-    """Camera-native or nit values: the view is brought to 18 % grey and the factor recorded; linear is untouched."""
+    """Camera-native or nit values: the view shows them and the factor is recorded; the linear plate is untouched."""
     image = (linear_scene() * factor).astype(np.float32)
     result = still.read_still(store(tmp_path / "a.exr", split(image, dtype=np.float32)))
     assert np.array_equal(result.linear, image)
-    factor_found = result.record.view_exposure
-    assert (result.view == srgb8_from_linear(result.linear * factor_found)).all()
-    key = np.exp(np.log(np.maximum(image @ [0.2126, 0.7152, 0.0722], 1e-9)).mean())
-    assert factor_found * key == pytest.approx(0.18, rel=0.02)
+    found = result.record.view_exposure
+    assert (result.view == srgb8_from_linear(result.linear * found)).all()
+    bright = image @ np.array([0.2126, 0.7152, 0.0722])
+    if factor < 1:
+        assert found * np.exp(np.log(bright).mean()) == pytest.approx(0.18, rel=0.02)
+    else:
+        assert found * np.quantile(bright, 0.95) == pytest.approx(1, rel=0.02)
     assert "plate.exposure" in codes(result)
+
+
+def test_a_burnt_out_sky_is_brought_back(tmp_path):
+    """Half the frame at 3.0 and half at 0.3: 1 / 3 shows both; the linear plate keeps its values."""
+    image = np.full((120, 160, 3), 0.3, np.float32)
+    image[:60] = 3.0
+    result = still.read_still(store(tmp_path / "a.exr", split(image)))
+    assert result.record.view_exposure == pytest.approx(1 / 3, rel=1e-3)
+    assert result.view[:60].max() >= 254 and result.view[100, 80, 0] == 89  # sRGB code of linear 0.1
+    assert result.linear.max() == 3.0 and "plate.exposure" in codes(result)
 
 
 def test_a_night_scene_stays_dark(tmp_path):

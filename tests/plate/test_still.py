@@ -525,8 +525,19 @@ def test_boxes_follow_crop_and_scale(x, y, w, h):
 
 
 def test_boxes_of_a_reduced_still():
-    record = InputRecord(name="a", sha256="0", bytes=1, format="PNG", width=4000, height=2000, mode="RGB", bit_depth=8,
-                         color_space="sRGB", crop=(0, 100, 4000, 1800), scale=0.5)
+    record = InputRecord(
+        name="a",
+        sha256="0",
+        bytes=1,
+        format="PNG",
+        width=4000,
+        height=2000,
+        mode="RGB",
+        bit_depth=8,
+        color_space="sRGB",
+        crop=(0, 100, 4000, 1800),
+        scale=0.5,
+    )
     assert record.to_still_box((100, 300, 200, 100)) == (50, 100, 100, 50)
     assert record.to_still_box((3900, 1700, 900, 900)) == (1950, 800, 50, 100)
 

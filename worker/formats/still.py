@@ -113,9 +113,11 @@ def working_size(width: int, height: int) -> tuple[int, int]:
 
 
 def view_exposure(linear: F32) -> float:
-    """Factor from scene-linear to the 8-bit view: 1 where the file is exposed for viewing, else its key to 18 % grey.
+    """Factor from scene-linear to the 8-bit view: 1 where the file is exposed for viewing.
 
-    A dark frame with real highlights is a night scene and stays one. The key is the log average (Reinhard 2002).
+    A frame of which more than a twentieth would burn out is brought down until no more does, but its key (log average,
+    Reinhard 2002) no lower than a stop under mid grey. A dark frame is brought up to mid grey, unless it has real
+    highlights: then it is a night scene and stays one.
     """
     step = max(1, int((linear.shape[0] * linear.shape[1] / 500_000) ** 0.5))
     sample = np.nan_to_num(linear[::step, ::step], nan=0, posinf=exr.HALF_MAX, neginf=0)
@@ -124,9 +126,12 @@ def view_exposure(linear: F32) -> float:
     if bright.size == 0:
         return 1.0
     key = float(np.exp(np.log(bright).mean()))
-    if 0.02 <= key <= 0.8 or (key < 0.02 and float(np.quantile(bright, 0.995)) >= 0.25):
+    high, highest = (float(value) for value in np.quantile(bright, (0.95, 0.995)))
+    if key >= 0.02:
+        return float(np.clip(1 / high, min(0.09 / key, 1.0), 1.0))
+    if highest >= 0.25:
         return 1.0
-    return float(np.clip(0.18 / key, 2.0**-20, 2.0**20))
+    return float(min(0.18 / key, 2.0**20))
 
 
 def _read(path: Path, remarks: list[Remark]) -> tuple[raster.Raster, raster.Decoded | exr.ExrPicture]:

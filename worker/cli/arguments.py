@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from worker.errors import InputError
-from worker.session.options import EnginedStage, Options
+from worker.session.options import EnginedStage, Options, Studio
 
 DEFAULT_OUTPUT_ROOT = Path("outputs/pipeline_demo")
 
@@ -32,6 +33,18 @@ def _engine(text: str) -> tuple[str, str]:
     return stage, name
 
 
+def _studio(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(Path(text).read_text("utf-8-sig"))
+    except OSError as fault:
+        raise argparse.ArgumentTypeError(f"{text} cannot be read ({fault.strerror})") from None
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError(f"{text} is no JSON object")
+    return found
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Every flag whose value is an Option has that Option's name, and None stands for “not given”."""
     add = parser.add_argument
@@ -51,6 +64,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     lens.add_argument("--lens_mm", type=float, metavar="MM", help="focal length on a 36 mm wide sensor")
     add("--keep_props", action="store_true", default=None, help="leave the props in the background as well")
     add("--no_blend", action="store_true", default=None, help="make no scene.blend")
+    add("--studio", type=_studio, metavar="FILE",
+        help=f"JSON with any of {', '.join(Studio.model_fields)}, for the metadata records")  # fmt: skip
     add("--language", choices=("en", "zh"), help="language of messages (default en)")
     add("--fresh", action="store_true", help="do every stage anew, even finished ones")
     add("--json", action="store_true", help="one JSON event a line on standard output")

@@ -192,7 +192,7 @@ def splat_figures(truth: Truth, session: Path, scene: dict[str, Any], crop: list
     K = np.array(scene["intrinsics"], np.float32)
     seen = render(cloud, np.eye(4), K, (height, width)).color
     figures: Figures = {"splat PSNR at the still, dB": m.psnr(seen, home),
-                        "splat SSIM at the still": m.ssim(seen, home)}
+                        "splat SSIM at the still": m.ssim(seen, home), "splat GMSD at the still": m.gmsd(seen, home)}
     if truth.folder is None:
         return figures
     # Plate pixels to the whole still's, with the session's own lens: a wrong one shows as it would to its user.
@@ -205,6 +205,7 @@ def splat_figures(truth: Truth, session: Path, scene: dict[str, Any], crop: list
         made = render(cloud, np.linalg.inv(np.array(view["still_from_view"])), scaled, (h, w)).color
         figures[f"splat PSNR {name}, dB"] = m.psnr(made, true)
         figures[f"splat SSIM {name}"] = m.ssim(made, true)
+        figures[f"splat GMSD {name}"] = m.gmsd(made, true)
     return figures
 
 

@@ -270,3 +270,18 @@ def ssim(a: Array, b: Array, where: Mask | None = None) -> float:
     c1, c2 = 0.01**2, 0.03**2
     value = ((2 * ma * mb + c1) * (2 * cov + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2))).mean(-1)
     return float(value[where].mean() if where is not None else value.mean())
+
+
+def gmsd(a: Array, b: Array) -> float:
+    """Gradient magnitude similarity deviation of two pictures 0..1, (H, W, 3): 0 the same, 0.35 as good as unrelated.
+
+    Xue et al. 2014: a perceptual distance that needs no network weights. Luma at half size, Prewitt gradients, 8-bit
+    scale for the constant.
+    """
+    luma = np.array([0.299, 0.587, 0.114])
+    size = []
+    for picture in (a, b):
+        y = ndimage.uniform_filter(np.asarray(picture, float) @ luma * 255, 2)[::2, ::2]
+        size.append(np.hypot(ndimage.prewitt(y, 0), ndimage.prewitt(y, 1)) / 3)
+    similar = (2 * size[0] * size[1] + 170) / (size[0] ** 2 + size[1] ** 2 + 170)
+    return float(similar.std())

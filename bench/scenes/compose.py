@@ -25,7 +25,7 @@ Span = tuple[float, float]
 WALL_TEXTURES = ("cream-plaster.png", "white-plaster.png", "white-bricks.png", "yellow-plaster.png")
 TOP_TEXTURES = ("light-wood.png", "dark-wood.png", "wood-varnished-panels.png", "ceramic.png")
 LOOKS = ("AgX - Medium High Contrast", "AgX - Base Contrast", "AgX - High Contrast", "AgX - Punchy")
-INDOOR_SKIES = ("apartment.exr", "hall.exr", "lobby.exr", "studio.exr", "warehouse.exr", "workshop.exr")
+INDOOR_SKIES = ("apartment.exr", "lab.exr", "warehouse.exr")  # without lamps that would outshine the key
 OUTDOOR_SKIES = ("city.exr", "dawn.exr", "forest.exr", "park.exr", "sky.exr", "sunrise.exr", "sunset.exr",
                  "venice.exr")
 
@@ -312,7 +312,7 @@ def table_top(s: Stage) -> Scene:
     slab("table top", (1.9, 1.1, 0.04), top, (0, 0.15, -0.02), 0.006)
     slab("wall", (6, 0.1, 3), materials.plaster(s.colour(0.06, 0.5, 0.5), 0.5, 0.3), (0, s.between(0.85, 1.9), 0.75))
     slab("floor", (6, 5, 0.1), materials.planks((0.15, 0.09, 0.05)), (0, 0, -0.8))
-    models.sky(s.root / "skies" / s.pick(INDOOR_SKIES), s.between(0, 360), s.between(0.15, 0.5))
+    models.sky(s.root / "skies" / s.pick(INDOOR_SKIES), s.between(0, 360), s.between(0.12, 0.35))
     side = s.pick((-1, 1))
     at = np.array([side * s.between(0.9, 1.6), s.between(-0.6, 0.5), s.between(0.6, 1.4)])
     warm = s.pick(((1.0, 0.8, 0.58), (0.75, 0.86, 1.0), (1.0, 0.92, 0.82)))

@@ -70,12 +70,16 @@ class Assembly:
         for material in self.materials:
             mesh.materials.append(material)
         mesh.polygons.foreach_set("material_index", np.array(self.slots, np.int32))
-        mesh.polygons.foreach_set("use_smooth", np.array(self.smooth, bool))
         attribute = mesh.attributes.new("part", "FLOAT_VECTOR", "POINT")
         attribute.data.foreach_set("vector", np.concatenate(self.texture).astype(np.float32).ravel())
         mesh.update()
         mesh.set_sharp_from_angle(angle=np.radians(38))
+        mesh.polygons.foreach_set("use_smooth", np.array(self.smooth, bool))  # the line before had reset it
         obj = bpy.data.objects.new(self.label, mesh)
+        if any(self.smooth):
+            # Without it a narrow bevel bends the shading of the whole flat face beside it.
+            weighted = obj.modifiers.new("weighted", "WEIGHTED_NORMAL")
+            weighted.mode, weighted.keep_sharp = "FACE_AREA", True
         obj.location, obj.rotation_euler = at, (0, 0, np.radians(yaw))
         return register(obj, self.label, self.kind)
 

@@ -193,3 +193,12 @@ def test_wrong_light_costs() -> None:
     left, right = np.zeros((2, 8, 8, 3))
     left[:, :4], right[:, 4:] = 1, 1
     assert m.scale_invariant_rmse(left, right) == pytest.approx(1)
+
+
+def test_gradient_similarity() -> None:
+    rng = np.random.default_rng(0)
+    edges = np.repeat(np.repeat(rng.random((8, 12, 1)), 16, 0), 16, 1).repeat(3, -1)
+    assert m.gmsd(edges, edges) == pytest.approx(0, abs=1e-12)
+    assert m.gmsd(edges, 0.95 * edges) < 0.01 < m.gmsd(edges, ndimage.gaussian_filter(edges, (4, 4, 0)))
+    # Flat grey has no gradients at all: similarity falls to near nothing along the edges and is 1 elsewhere.
+    assert m.gmsd(edges, np.full_like(edges, 0.5)) > 0.2

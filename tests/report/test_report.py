@@ -249,7 +249,8 @@ def test_the_page_runs_in_a_browser(whole, tmp_path: Path) -> None:
     folder.report.write_text(html_of(folder, session), "utf-8")
     done = subprocess.run(
         ["chromium", "--headless", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-         f"--user-data-dir={tmp_path / 'chromium'}", "--enable-logging=stderr", "--virtual-time-budget=6000", "--run-all-compositor-stages-before-draw",
+         f"--user-data-dir={tmp_path / 'chromium'}", "--enable-logging=stderr", "--virtual-time-budget=6000",
+         "--run-all-compositor-stages-before-draw",
          "--window-size=390,9000", "--dump-dom", folder.report.as_uri() + "?lang=zh"],
         capture_output=True, text=True, timeout=120, check=False,
     )

@@ -26,6 +26,7 @@ OCCLUDER_STEP = 0.04  # nearer than the prop by this share of its depth
 OCCLUDED_SHARE, FLAG_OCCLUDED = 0.35, 0.06  # share of the contour behind something nearer
 FLAT_INLIERS, FLAT_STEP = 0.85, 0.12  # a picture on its wall: flat, and no depth step around it
 DUPLICATE_IOU, CONTAINED = 0.7, 0.85
+DOUBTFUL = 1.15  # a part that scores so many times better than the whole around it stands for itself
 
 Reason = tuple[str, dict[str, object]]
 
@@ -203,6 +204,10 @@ def drop_duplicates(items: list[Judged]) -> None:
         # Several good things inside one outline: the outline is a group (a table with all that stands on it).
         covered = sum(int(k.mask.sum()) for k in parts) / max(1, int(item.mask.sum()))
         if chosen or (len(parts) >= 2 and covered > 0.6):
+            item.fatal.append(("harvest.group", {"count": len(parts)}))
+            continue
+        # A doubtful outline does not swallow a clear thing inside it.
+        if any(k.score > DOUBTFUL * item.score for k in parts):
             item.fatal.append(("harvest.group", {"count": len(parts)}))
             continue
         for part in parts:

@@ -132,7 +132,7 @@
     if (isMesh) {
       fov = 0.6;
       const middle = block.low.map((v, i) => v + block.span[i] / 2);
-      const distance = 0.56 * size / Math.sin(fov / 2) / turn.zoom;
+      const distance = 0.42 * size / Math.sin(fov / 2) / turn.zoom;
       view = multiply(translate(0, 0, -distance), multiply(rotateX(turn.y), multiply(rotateY(turn.x),
         multiply(FROM_PROP, translate(-middle[0], -middle[1], -middle[2])))));
     } else {

@@ -17,7 +17,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 from tests.plate.conftest import png_chunk, raw_png, scene
 from worker.formats import icc, still
 from worker.formats.raster import BACKDROP
-from worker.formats.srgb import LINEAR_OF_CODE, REC709, linear_from_srgb, srgb8_from_linear
+from worker.formats.srgb import D50_XYZ, LINEAR_OF_CODE, REC709, linear_from_srgb, rec709_from_d50, srgb8_from_linear
 from worker.session.model import InputRecord
 
 PATCHES = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 120, 60), (30, 90, 150), (128, 128, 128), (250, 250, 240)]
@@ -319,6 +319,72 @@ def test_srgb_profile_on_grey(tmp_path, picture):
     grey = Image.fromarray(picture).convert("L")
     result = still.read_still(save(tmp_path, grey, "a.png", icc_profile=SRGB_PROFILE))
     assert (result.view == np.asarray(grey)[..., None]).all() and "plate.profile_broken" not in codes(result)
+
+
+def table_profile(space, corner_lab):
+    """A v2 profile whose A2B0 table (lut8Type, ICC.1:2001-04 section 6.5.8) has the given Lab at each ink corner."""
+    inks = len(next(iter(corner_lab)))
+    corners = [tuple(int(bit) for bit in f"{index:0{inks}b}") for index in range(2**inks)]
+    lab = b"".join(
+        bytes((round(corner_lab[c][0] * 2.55), round(corner_lab[c][1] + 128), round(corner_lab[c][2] + 128)))
+        for c in corners
+    )
+    ramp = bytes(range(256))
+    matrix = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+    lut = b"mft1\0\0\0\0" + bytes((inks, 3, 2, 0)) + matrix + ramp * inks + lab + ramp * 3
+    text = b"Table\0"
+    desc = b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + b"\0" * 78
+    white = b"XYZ \0\0\0\0" + struct.pack(">3i", 63190, 65536, 54061)
+    blobs = {b"desc": desc, b"wtpt": white, b"cprt": b"text\0\0\0\0none\0", b"A2B0": lut, b"A2B1": lut}
+    table, body = struct.pack(">I", len(blobs)), b""
+    for name, blob in blobs.items():
+        table += struct.pack(">4sII", name, 132 + 12 * len(blobs) + len(body), len(blob))
+        body += blob + b"\0" * (-len(blob) % 4)
+    head = bytearray(128)
+    head[0:4] = struct.pack(">I", 128 + len(table) + len(body))
+    head[8:12], head[12:16], head[16:20], head[20:24], head[36:40] = b"\x02\x40\0\0", b"prtr", space, b"Lab ", b"acsp"
+    head[68:80] = struct.pack(">3i", 63190, 65536, 54061)
+    return bytes(head) + table + body
+
+
+def srgb_of_lab(lab):
+    """CIE 15: L*a*b* under D50 to sRGB codes."""
+    fy = (lab[0] + 16) / 116
+    f = np.array([fy + lab[1] / 500, fy, fy - lab[2] / 200])
+    xyz = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * D50_XYZ
+    return srgb8_from_linear((rec709_from_d50() @ xyz).astype(np.float32).reshape(1, 1, 3))[0, 0]
+
+
+CYAN, MAGENTA, YELLOW = (62, -25, -35), (52, 60, -2), (88, -5, 70)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.tif"])
+def test_cmyk_with_a_profile(tmp_path, name):
+    """The inks' own colours, not the naive complement; relative colorimetric keeps the profile's Lab as it stands."""
+    lab = {c: (0.0, 0.0, 0.0) for c in np.ndindex(2, 2, 2, 2)}
+    lab |= {(0, 0, 0, 0): (100, 0, 0), (1, 0, 0, 0): CYAN, (0, 1, 0, 0): MAGENTA, (0, 0, 1, 0): YELLOW}
+    inks = np.array([(0, 0, 0, 0), (255, 0, 0, 0), (0, 255, 0, 0), (0, 0, 0, 255), (0, 0, 255, 0)], np.uint8)
+    image = Image.fromarray(np.tile(np.repeat(inks, 40, 0), (64, 1, 1)), mode="CMYK")
+    options = {"quality": 98, "subsampling": 0} if "j" in name else {}
+    path = save(tmp_path, image, name, icc_profile=table_profile(b"CMYK", lab), **options)
+    result = still.read_still(path)
+    for index, wanted in enumerate([(100, 0, 0), CYAN, MAGENTA, (0, 0, 0), YELLOW]):
+        assert np.abs(at(result.view, index).astype(int) - srgb_of_lab(wanted)).max() <= 6, index
+    assert not codes(result) & {"plate.cmyk_unprofiled", "plate.profile_broken"}
+    assert result.record.mode == "CMYK (Table)"
+
+
+def test_rgb_profile_by_tables(tmp_path):
+    lab = {c: (100.0 * sum(c) / 3, 0.0, 0.0) for c in np.ndindex(2, 2, 2)} | {(1, 0, 0): MAGENTA, (0, 1, 0): CYAN}
+    colours = [(255, 0, 0), (0, 0, 0), (0, 255, 0), (255, 255, 255)]
+    profile = table_profile(b"RGB ", lab)
+    result = still.read_still(save(tmp_path, Image.fromarray(patches(colours)), "a.png", icc_profile=profile))
+    for index, wanted in enumerate([MAGENTA, (0, 0, 0), CYAN, (100, 0, 0)]):
+        assert np.abs(at(result.view, index).astype(int) - srgb_of_lab(wanted)).max() <= 3, index
+    deep = patches(colours).astype(np.uint16) * 257
+    data = raw_png(deep, 16, 2, png_chunk(b"iCCP", b"x\0\0" + zlib.compress(profile)))
+    (tmp_path / "deep.png").write_bytes(data)
+    assert "plate.profile_tables" in codes(still.read_still(tmp_path / "deep.png"))
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.tif"])

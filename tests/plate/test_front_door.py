@@ -55,6 +55,7 @@ def test_odd_files_give_a_session_and_the_warning_they_are_due(tmp_path, pool):
         assert outcome.session.input.format and outcome.session.input.width >= 64
 
 
+@pytest.mark.slow
 def test_sixty_megapixels_fit_in_memory(tmp_path):
     case = odd_files(tmp_path / "odd")[-1]
     with HostPool() as fresh:

@@ -415,6 +415,35 @@ def test_png_gamma_chunk(tmp_path):
     assert result.linear[0, 0, 0] == pytest.approx(55 / 255, abs=1e-4) and result.view[0, 0, 0] == 128
 
 
+def with_code_points(tmp_path, code, primaries, transfer):
+    image = np.zeros((64, 64, 3), np.uint16)
+    image[:] = round(code * 65535)
+    image[:, :32] = round(0.3 * 65535)
+    data = raw_png(image, 16, 2, png_chunk(b"cICP", bytes((primaries, transfer, 0, 1))))
+    (tmp_path / "a.png").write_bytes(data)
+    return still.read_still(tmp_path / "a.png")
+
+
+def test_png_in_pq(tmp_path):
+    """BT.2408: 58 % PQ is the 203 cd/m2 of reference white; 75.18 % PQ is 1000 cd/m2 (ST 2084)."""
+    result = with_code_points(tmp_path, 0.5807, 9, 16)
+    assert np.allclose(result.linear[5, 50], 1.0, atol=0.01) and result.record.hdr
+    assert result.record.color_space == "Rec.2100 PQ" and result.record.bit_depth == 16
+    assert with_code_points(tmp_path, 0.7518, 9, 16).linear[5, 50, 1] == pytest.approx(1000 / 203, rel=0.01)
+
+
+def test_png_in_hlg(tmp_path):
+    """BT.2408: 75 % is white; BT.2100: half signal is a twelfth of the peak, and the peak 12/3.17955 of white."""
+    assert with_code_points(tmp_path, 0.75, 9, 18).linear[5, 50, 0] == pytest.approx(1.0, abs=1e-3)
+    assert with_code_points(tmp_path, 1.0, 9, 18).linear[5, 50, 0] == pytest.approx(3.774, abs=5e-3)
+
+
+def test_png_in_display_p3_and_srgb(tmp_path):
+    assert with_code_points(tmp_path, 0.5, 12, 13).record.color_space == "Display P3"
+    result = with_code_points(tmp_path, 0.5, 1, 13)
+    assert result.record.color_space == "sRGB" and not result.record.hdr
+
+
 def test_png_of_srgb_gamma_is_untouched(tmp_path, picture):
     (tmp_path / "a.png").write_bytes(raw_png(picture, 8, 2, png_chunk(b"gAMA", struct.pack(">I", 45455))))
     assert (still.read_still(tmp_path / "a.png").view == picture).all()

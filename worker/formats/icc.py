@@ -23,11 +23,15 @@ Curve = Callable[[F32], F32]
 
 @dataclass(frozen=True)
 class ColourModel:
-    """How stored values become linear Rec.709: one curve a channel, then a 3x3 matrix (None: already Rec.709)."""
+    """How stored values become linear Rec.709: one curve a channel, then a 3x3 matrix (None: already Rec.709).
+
+    `hdr`: values above 1 are meant, and the 8-bit view is a choice.
+    """
 
     name: str
     curves: tuple[Curve, Curve, Curve]
     matrix: F64 | None = None
+    hdr: bool = False
 
 
 SRGB = ColourModel("sRGB", (linear_from_srgb,) * 3)

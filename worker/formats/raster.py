@@ -19,17 +19,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from worker.arrays import F32, U8
-from worker.formats import icc
+from worker.formats import icc, png_colour
 from worker.formats.exif import ORIENTATION, ContentLabel, FileLens, content_label, exif_texts, file_lens, upright
 from worker.formats.icc import SRGB, BrokenProfile, ColourModel
 from worker.formats.refusals import refuse
-from worker.formats.srgb import rec709_from, srgb8_from_linear
+from worker.formats.srgb import srgb8_from_linear
 
 Remark = tuple[str, dict[str, Any]]
 
 BACKDROP = 118  # 8-bit sRGB of 18 % grey: what transparent pixels are laid over, as in exr.py
 READABLE = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
-LINEAR = ColourModel("scene-linear Rec.709", (lambda value: np.asarray(value, dtype=np.float32),) * 3)
+LINEAR = ColourModel("scene-linear Rec.709", (lambda value: np.asarray(value, dtype=np.float32),) * 3, hdr=True)
 warnings.filterwarnings("ignore", module=r"PIL\.")  # what Pillow mutters about odd tags is no user's business
 _FAILURES = (
     OSError,
@@ -184,6 +184,8 @@ def _decode_pillow(path: Path, image: ImageFile.ImageFile, tags: dict[int, Any] 
     image.load()
     turned = image.getexif().get(ORIENTATION) is None  # Pillow turns TIFF by itself while loading
     profile = image.info.get("icc_profile") or None
+    if image.format == "PNG" and (points := png_colour.code_points(path)):
+        image.info["cicp"], profile = points, None  # the standard gives cICP precedence over iCCP
     texts = [(str(key), value) for key, value in image.info.items() if isinstance(value, str | bytes)]
     found.label = content_label(image.info.get("xmp") or image.info.get("XML:com.adobe.xmp"), texts + exif_texts(exif))
 
@@ -315,7 +317,7 @@ def _by_littlecms(found: Decoded, image: Image.Image, profile: bytes | None) -> 
 def _model(found: Decoded, profile: bytes | None, image: Image.Image, deep: Any) -> Any:
     """Colour model of an RGB or grey picture; None where only LittleCMS can (never for 16-bit pixels)."""
     if profile is None:
-        return _png_model(image)
+        return png_colour.model(image)
     grey = image.mode in ("L", "LA", "1", "I", "I;16", "I;16B", "I;16L")
     try:
         space = icc.profile_space(profile)
@@ -332,27 +334,6 @@ def _model(found: Decoded, profile: bytes | None, image: Image.Image, deep: Any)
         found.remarks.append(("plate.profile_tables", {"profile": icc.profile_name(profile)}))
         return SRGB
     return model
-
-
-def _png_model(image: Image.Image) -> ColourModel:
-    """PNG's gAMA and cHRM chunks where they say something else than sRGB (PNG 3rd ed., sections 11.3.2.1 and .2)."""
-    gamma, white_first = image.info.get("gamma"), image.info.get("chromaticity")
-    if image.format != "PNG" or "srgb" in image.info or not (gamma or white_first):
-        return SRGB
-    curves, matrix, name = SRGB.curves, None, "sRGB"
-    if gamma and 0.1 < gamma <= 1.0 and abs(gamma - 1 / 2.2) > 0.02:
-        power = 1 / gamma
-        name = f"gamma {power:.3g}"
-        curves = (lambda value: np.power(np.maximum(value, 0), power).astype(np.float32),) * 3
-    if white_first and len(white_first) == 8:
-        w, r, g, b = (tuple(white_first[i : i + 2]) for i in (0, 2, 4, 6))
-        try:
-            candidate = rec709_from((r, g, b, w))
-        except (ValueError, np.linalg.LinAlgError):
-            candidate = np.eye(3)
-        if np.abs(candidate - np.eye(3)).max() > 0.01:
-            matrix, name = candidate, f"{name}, primaries by cHRM"
-    return SRGB if name == "sRGB" else ColourModel(name, curves, matrix)
 
 
 def _opaque(found: Decoded, pixels: NDArray[Any]) -> NDArray[Any]:

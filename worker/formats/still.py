@@ -80,7 +80,8 @@ def read_still(path: Path, hfov_deg: float | None = None, lens_mm: float | None 
     crop = bars.find_bars(pixels.grey8(exposure))
     size = working_size(crop[2], crop[3])
     linear = pixels.linear(crop, size)
-    exposure = view_exposure(linear) if floating else 1.0
+    hdr = pixels.model.hdr or floating
+    exposure = view_exposure(linear) if hdr else 1.0
     view = srgb8_from_linear(linear * exposure if exposure != 1.0 else linear)
 
     record = InputRecord(
@@ -97,7 +98,7 @@ def read_still(path: Path, hfov_deg: float | None = None, lens_mm: float | None 
         exif_orientation=orientation,
         crop=crop,
         scale=size[0] / crop[2],
-        hdr=floating,
+        hdr=hdr,
         view_exposure=exposure,
         lens=lens_record(lens, crop[2], hfov_deg, lens_mm),
         aigc_label=label.aigc,
@@ -141,7 +142,7 @@ def _read(path: Path, remarks: list[Remark]) -> tuple[raster.Raster, raster.Deco
         linear, picture.linear = picture.linear, picture.linear[:0]
         model = raster.LINEAR
         if picture.colour_space != model.name:
-            model = raster.ColourModel(picture.colour_space, model.curves)
+            model = raster.ColourModel(picture.colour_space, model.curves, hdr=True)
         return raster.Raster(linear, model), picture
     decoded = raster.decode(path)
     remarks += decoded.remarks

@@ -1,0 +1,216 @@
+"""ui: operators, properties and the package, in background Blender. What needs a window is in tests/window."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import bpy
+import pytest
+
+import blender_addon
+from blender_addon import cli
+from blender_addon.ui import operators, panels, rois, settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def addon():
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    blender_addon.register()
+    yield bpy.context.scene
+    blender_addon.unregister()
+
+
+@pytest.fixture
+def imported(addon, session_folder):
+    assert bpy.ops.assetize.import_session(directory=str(session_folder)) == {"FINISHED"}
+    return bpy.data.objects["crate prop_01"]
+
+
+def select(item):
+    for other in bpy.context.selected_objects:
+        other.select_set(False)
+    bpy.context.view_layer.objects.active = item
+    item.select_set(True)
+
+
+def test_register_and_unregister_leave_nothing():
+    before = set(dir(bpy.types)) | set(dir(bpy.ops.assetize))
+    for _ in range(2):
+        blender_addon.register()
+        assert "ASSETIZE_OT_image" in dir(bpy.types) and hasattr(bpy.types.Scene, "assetize")
+        blender_addon.unregister()
+    assert set(dir(bpy.types)) | set(dir(bpy.ops.assetize)) == before and not hasattr(bpy.types.Scene, "assetize")
+
+
+def test_live_controls_act_on_the_set(imported, addon):
+    chosen = addon.assetize
+    assert (chosen.display, chosen.splat_level) == ("PROXY", "AUTO")
+    assert math.degrees(chosen.hfov) == pytest.approx(58.1, abs=0.1)
+    chosen.display, chosen.splat_level, chosen.hfov = "SPLATS", "DRAFT", math.radians(40)
+    assert not bpy.data.objects["set splats"].hide_render and bpy.data.objects["set background"].hide_render
+    assert (chosen.display, chosen.splat_level) == ("SPLATS", "DRAFT")
+    assert math.degrees(bpy.data.objects["set camera"].data.angle_x) == pytest.approx(40, abs=1e-3)
+    chosen.display = "PLATE"
+    assert addon.render.film_transparent and not bpy.data.objects["set shadow catcher"].hide_render
+
+
+def test_what_to_import_is_chosen(addon, session_folder):
+    addon.assetize.import_splats = addon.assetize.import_props = False
+    bpy.ops.assetize.import_session(directory=str(session_folder))
+    assert "set splats" not in bpy.data.objects and "crate prop_01" not in bpy.data.objects
+    assert "set background" in bpy.data.objects
+
+
+def test_errors_are_sentences(addon, tmp_path):
+    for call, part in ((lambda: bpy.ops.assetize.import_session(directory=str(tmp_path)), "no session folder"),
+                       (lambda: bpy.ops.assetize.image(filepath=str(tmp_path / "no.png")), "does not exist"),
+                       (lambda: bpy.ops.assetize.image(), "No picture is chosen"),
+                       (lambda: bpy.ops.assetize.open_report(), "no report"),
+                       (lambda: bpy.ops.assetize.cancel(job_id="none"), "no such job")):  # fmt: skip
+        with pytest.raises(RuntimeError, match=part):
+            call()
+
+
+def test_operators_on_props(imported, addon, tmp_path):
+    select(imported)
+    addon.assetize.known_length = 1.4
+    assert bpy.ops.assetize.known_length() == {"FINISHED"}
+    bpy.context.view_layer.update()
+    assert imported.dimensions.z == pytest.approx(1.4, rel=1e-4)
+    assert bpy.ops.assetize.collide(hull_mesh=True) == {"FINISHED"}
+    assert (imported.rigid_body.type, imported.rigid_body.collision_shape) == ("PASSIVE", "CONVEX_HULL")
+    assert bpy.ops.assetize.mark_assets() == {"FINISHED"} and imported.asset_data.license
+    assert bpy.ops.assetize.prop_splats(splats=True) == {"FINISHED"} and imported.hide_render
+    target = tmp_path / "record.json"
+    assert bpy.ops.assetize.export_record(filepath=str(target)) == {"FINISHED"}
+    record = json.loads(target.read_text(encoding="utf-8"))
+    assert record["delivery"]["AIGC"]["Label"] == "1" and record["properties"]["label"] == "crate"
+
+
+def test_the_record_travels_in_gltf_extras(imported, tmp_path):
+    if not hasattr(bpy.ops.export_scene, "gltf"):
+        pytest.skip("no glTF exporter here")
+    select(imported)
+    path = tmp_path / "crate.glb"
+    bpy.ops.export_scene.gltf(filepath=str(path), use_selection=True, export_extras=True, export_apply=False)
+    data = path.read_bytes()
+    document = json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])
+    extras = next(node["extras"] for node in document["nodes"] if node["name"] == "crate prop_01")
+    assert extras["assetize_label"] == "crate" and json.loads(extras["assetize_record"])["role"] == "prop"
+
+
+def test_import_is_one_undo_step(addon, session_folder):
+    bpy.ops.ed.undo_push(message="before")
+    bpy.ops.assetize.import_session("EXEC_DEFAULT", True, directory=str(session_folder))
+    assert "set camera" in bpy.data.objects
+    bpy.ops.ed.undo()
+    assert not any(item.name.startswith("set") for item in bpy.data.objects)
+    bpy.ops.ed.redo()
+    assert "set camera" in bpy.data.objects
+
+
+def test_options_carry_what_the_panel_says(addon):
+    chosen = addon.assetize
+    box = chosen.rois.add()
+    box.x, box.y, box.width, box.height, box.image = 10, 20, 30, 40, "still.png"
+    chosen.use_lens, chosen.lens_mm = True, 50.0
+    made = settings.options(chosen, {"producer": "P"}, "zh_HANS", "still.png")
+    assert made["rois"] == [[10, 20, 30, 40]] and made["lens_mm"] == 50.0 and made["language"] == "zh"
+    assert made["engines"] == {} and made["no_blend"] and made["studio"] == {"producer": "P"}
+    assert settings.options(chosen, {}, "en_US", "other.png")["rois"] == []
+
+
+def test_boxes_are_counted_from_the_upper_left():
+    assert rois.pixel_box((0.25, 1.0), (0.5, 0.5), 400, 200) == (100, 0, 100, 100)
+    assert rois.pixel_box((0.5, 0.5), (0.25, 2.0), 400, 200) == (100, 0, 100, 100)
+    assert rois.pixel_box((0.5, 0.5), (0.5, 0.5), 400, 200) is None
+
+
+def test_lines_fit_in_both_languages():
+    text = "The worker was started but did not come up."
+    assert panels.wrapped(text, 20) == ["The worker was", "started but did not", "come up."]
+    assert all(len(line) <= 10 for line in panels.wrapped("已启动工作进程，但其未能就绪。原因见其日志。", 20))
+
+
+def test_pictures_without_a_file_are_written_out(addon, tmp_path):
+    image = bpy.data.images.new("made up", 8, 4)
+    image.pixels.foreach_set([0.5] * (8 * 4 * 4))
+    path = operators.image_file(image, tmp_path)
+    assert path.suffix == ".png" and path.read_bytes().startswith(b"\x89PNG")
+    loaded = bpy.data.images.load(str(path))
+    assert operators.image_file(loaded, tmp_path) == path
+
+
+def test_the_active_picture_is_found(imported, addon):
+    assert operators.reference_image(bpy.context).name == "set still"  # the camera's background
+    picture = bpy.data.images.new("painting", 8, 8)
+    empty = bpy.data.objects.new("painting", None)
+    empty.empty_display_type = "IMAGE"
+    empty.data = picture
+    addon.collection.objects.link(empty)
+    select(empty)
+    assert operators.reference_image(bpy.context) == picture
+
+
+def test_image_runs_to_the_end_in_background(addon, session_folder, tmp_path, monkeypatch):
+    """A worker that answers with a finished session: the operator imports it."""
+    script = tmp_path / "python_fake.py"
+    line = json.dumps({"event": "job.finished", "folder": str(session_folder), "exit_code": 0, "error": None})
+    script.write_text(f"import sys\nopen({str(tmp_path / 'argv')!r}, 'w').write(' '.join(sys.argv))\nprint({line!r})\n")
+    command = operators.find_worker.__globals__["WorkerCommand"]((sys.executable, str(script)))
+    monkeypatch.setattr(operators, "find_worker", lambda preferred: command)
+    monkeypatch.setattr(operators.jobs, "output_root", lambda: tmp_path / "out")
+    still = session_folder / "plate/still.png"
+    assert bpy.ops.assetize.image(filepath=str(still)) == {"FINISHED"}
+    assert "set camera" in bpy.data.objects
+    assert f"--input {still}" in (tmp_path / "argv").read_text()
+
+
+# --- command line
+
+
+def test_cli_builds_saves_and_measures(session_folder, tmp_path, capsys):
+    blend, stats = tmp_path / "a.blend", tmp_path / "s.json"
+    answer = cli.main(["--session", str(session_folder), "--blend", str(blend), "--render", str(tmp_path / "r.png"),
+                       "--samples", "8", "--render_width", "160", "--stats", str(stats)])  # fmt: skip
+    assert answer == 0 and blend.stat().st_size > 100_000 and list(tmp_path.glob(".part*")) == []
+    told = json.loads(stats.read_text(encoding="utf-8"))
+    assert told["psnr_db"] > 32 and "set camera" in told["objects"] and told["problems"] == []
+
+
+@pytest.mark.parametrize(
+    "arguments, code",
+    [
+        ([], 2),
+        (["--session", "/nowhere"], 2),
+        (["--session", "a", "--session", "b", "--blend", "c.blend"], 2),
+        (["--session", "a", "--unknown"], 2),
+        (["--help"], 0),
+    ],
+)
+def test_cli_exit_codes(arguments, code, capsys):
+    assert cli.main(arguments) == code
+
+
+def test_cli_tells_parts_that_were_left_out(session_folder, tmp_path):
+    folder = Path(shutil.copytree(session_folder, tmp_path / "broken"))
+    (folder / "props_3d/prop_01.glb").write_bytes(b"x")
+    assert cli.main(["--session", str(folder), "--blend", str(tmp_path / "b.blend"), "--skip", "splats"]) == 1
+    assert (tmp_path / "b.blend").is_file()
+
+
+def test_the_package_passes_blenders_validator(tmp_path):
+    scripts = Path(bpy.utils.system_resource("SCRIPTS"))
+    builder = scripts / "addons_core" / "bl_pkg" / "cli" / "blender_ext.py"
+    source = ROOT / "blender_addon"
+    for line in (["build", "--source-dir", str(source), "--output-dir", str(tmp_path)],
+                 ["validate", str(tmp_path / "assetize-0.1.0.zip")]):  # fmt: skip
+        done = subprocess.run([sys.executable, str(builder), *line], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr

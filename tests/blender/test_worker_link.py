@@ -1,0 +1,330 @@
+"""core: the non-blocking request, finding the worker, and the board of jobs, against a small stand-in service."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blender_addon.core import client, worker
+from blender_addon.core.errors import AddonError, WorkerMissing, WorkerRefused
+from blender_addon.core.exchange import Exchange
+from blender_addon.core.jobs import Board, Link
+
+TOKEN = "secret"
+
+
+class Service:
+    """Answers as the worker's OpenAPI says: health, jobs, cancel, retry, delete, shutdown."""
+
+    def __init__(self) -> None:
+        self.jobs: list[dict[str, Any]] = []
+        self.bodies: list[bytes] = []
+        self.health = {"name": "assetize", "version": "0.1.0", "api": 1}
+        self.delay = 0.0
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                time.sleep(service.delay)
+                length = int(self.headers.get("Content-Length") or 0)
+                body = self.rfile.read(length)
+                status, value = service.route(self.command, self.path, body, self.headers)
+                data = json.dumps(value).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_GET = do_POST = do_DELETE = answer  # noqa: N815
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread.start()
+
+    def route(self, method: str, path: str, body: bytes, headers: Any) -> tuple[int, Any]:
+        if path == "/health":
+            return 200, self.health
+        if headers.get("Authorization") != f"Bearer {TOKEN}":
+            return 401, {"code": "service.token", "en": "This needs the token.", "zh": "需要令牌。", "fix": None}
+        if method == "GET" and path == "/jobs":
+            return 200, {"jobs": self.jobs}
+        if method == "GET" and path == "/engines":
+            return 200, {"engines": [{"name": "embedded", "stage": "geometry"}]}
+        if method == "POST" and path == "/jobs":
+            self.bodies.append(body)
+            self.jobs.insert(0, {"id": f"{len(self.bodies):032x}", "name": "still.png", "state": "queued"})
+            return 201, self.jobs[0]
+        verb = path.rpartition("/")[2]
+        job = next((each for each in self.jobs if each["id"] in path), None)
+        if job is None:
+            return 404, {"code": "service.no_job", "en": "There is no such job.", "zh": "没有此任务。", "fix": None}
+        if method == "DELETE":
+            self.jobs.remove(job)
+        elif verb == "cancel":
+            job["state"] = "cancelled"
+        elif verb == "retry":
+            job["state"] = "queued"
+        return 200, job
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    made = Service()
+    yield made
+    made.close()
+
+
+def found(service: Service, token: str = TOKEN) -> client.Worker:
+    return client.Worker("127.0.0.1", service.port, token, 4711)
+
+
+def run(board: Board, until, seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not until() and time.monotonic() < end:
+        board.tick()
+        time.sleep(0.005)
+    assert until(), (board.link, board.problem, board.jobs)
+
+
+def test_a_step_never_waits_even_for_a_slow_answer(service):
+    service.delay = 0.3
+    exchange = found(service).jobs()
+    slowest, steps = 0.0, 0
+    while not exchange.done:
+        started = time.perf_counter()
+        exchange.step()
+        slowest, steps = max(slowest, time.perf_counter() - started), steps + 1
+        time.sleep(0.01)
+    assert exchange.result() == {"jobs": []} and steps > 10
+    assert slowest < 0.03
+
+
+def test_a_large_upload_goes_piece_by_piece(service):
+    data = bytes(range(256)) * 40_000  # 10 MB
+    answer = found(service).submit('a"b.png', data, {"seed": 7}, None, False).finish()
+    assert answer["state"] == "queued"
+    assert data in service.bodies[0] and b'name="options"\r\n\r\n{"seed": 7}' in service.bodies[0]
+    assert b'filename="a%22b.png"' in service.bodies[0]
+
+
+def test_refusals_speak_the_workers_sentence(service):
+    with pytest.raises(WorkerRefused) as caught:
+        found(service, "wrong").jobs().finish()
+    assert caught.value.status == 401 and caught.value.zh == "需要令牌。"
+    with pytest.raises(WorkerRefused, match="no such job"):
+        found(service).act("0" * 32, "cancel").finish()
+
+
+def test_nobody_there_and_somebody_else(service):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(WorkerMissing, match="does not answer"):
+        Exchange("127.0.0.1", port, "GET", "/health").finish()
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listener:
+        silent = Exchange("127.0.0.1", listener.getsockname()[1], "GET", "/health", timeout_s=0.2)
+        with pytest.raises(WorkerMissing, match="in time"):
+            silent.finish()
+        stranger = Exchange("127.0.0.1", listener.getsockname()[1], "GET", "/health", timeout_s=2)
+
+        def shout() -> None:
+            for _ in range(2):
+                connection, _address = listener.accept()
+                connection.sendall(b"SSH-2.0-hello\r\n")
+                connection.close()
+
+        threading.Thread(target=shout, daemon=True).start()
+        with pytest.raises(WorkerMissing):
+            stranger.finish()
+
+
+def test_health_tells_strangers_and_other_versions():
+    assert client.check_health({"name": "assetize", "version": "0.2", "api": 1}) == "0.2"
+    for answer, code in (({"name": "comfy"}, "worker.stranger"), ([], "worker.stranger"),
+                         ({"name": "assetize", "version": "9", "api": 2}, "worker.version")):  # fmt: skip
+        with pytest.raises(WorkerMissing) as caught:
+            client.check_health(answer)
+        assert caught.value.code == code
+
+
+def test_the_announce_file_is_found_and_distrusted(tmp_path):
+    assert client.announced(tmp_path) is None
+    record = {"name": "assetize", "version": "0.1.0", "api": 1, "pid": 5, "host": "0.0.0.0", "port": 81, "token": "t"}
+    (tmp_path / "service.json").write_text(json.dumps(record))
+    assert client.announced(tmp_path) == client.Worker("127.0.0.1", 81, "t", 5, "0.1.0")
+    for text in ("", "{", "[]", json.dumps(record | {"name": "other"}), json.dumps(record | {"port": "x"})):
+        (tmp_path / "service.json").write_text(text)
+        assert client.announced(tmp_path) is None
+
+
+def test_state_folders_of_each_system():
+    linux = client.default_state_dir({"HOME": "/home/a"}, "linux")
+    assert linux == Path("/home/a/.local/state/assetize")
+    assert client.default_state_dir({"HOME": "/h", "XDG_STATE_HOME": "/x"}, "linux") == Path("/x/assetize")
+    assert client.default_state_dir({"HOME": "/Users/a"}, "darwin").parts[-2:] == ("Application Support", "assetize")
+    assert client.default_state_dir({"USERPROFILE": "c", "LOCALAPPDATA": "d"}, "win32") == Path("d/assetize")
+
+
+@pytest.mark.parametrize("url", ["", "http://", "127.0.0.1", "https://a:1", "http://a:port"])
+def test_addresses_that_cannot_be_used(url):
+    with pytest.raises(WorkerMissing):
+        client.entered(url, "", True)
+
+
+def test_other_machines_only_online():
+    assert client.entered("127.0.0.1:80", "t", False).port == 80
+    assert client.entered("http://farm:80", "t", True).host == "farm"
+    with pytest.raises(WorkerMissing, match="online"):
+        client.entered("http://farm:80", "t", False)
+
+
+# --- the board
+
+
+def test_a_job_from_submit_to_done(service):
+    board = Board(lambda: found(service))
+    board.submit("still.png", b"data", {"seed": 1}, None, False)
+    run(board, lambda: len(board.jobs) == 1)
+    assert board.link is Link.READY and board.version == "0.1.0" and board.jobs[0].id in board.mine
+    service.jobs[0] |= {"state": "running", "fraction": 0.25, "stage": "geometry", "warnings": 2}
+    run(board, lambda: board.jobs[0].state == "running")
+    assert (board.jobs[0].fraction, board.jobs[0].stage, board.jobs[0].warnings) == (0.25, "geometry", 2)
+    assert board.take_finished() == []
+    service.jobs[0] |= {"state": "done", "fraction": 1.0, "folder": "/out/still"}
+    run(board, lambda: bool(board.finished))
+    assert [job.folder for job in board.take_finished()] == ["/out/still"] and board.take_finished() == []
+
+
+def test_cancel_retry_remove(service):
+    board = Board(lambda: found(service))
+    board.submit("still.png", b"x", {}, None, False)
+    run(board, lambda: len(board.jobs) == 1)
+    job_id = board.jobs[0].id
+    board.act(job_id, "cancel")
+    run(board, lambda: board.jobs[0].state == "cancelled")
+    board.act(job_id, "retry")
+    run(board, lambda: board.jobs[0].state == "queued")
+    board.act(job_id, "remove")
+    run(board, lambda: not board.jobs)
+
+
+def test_old_jobs_are_not_imported_again_after_a_restart(service):
+    service.jobs = [{"id": "a" * 32, "name": "x", "state": "done", "fraction": 1.0, "folder": "/f"}]
+    board = Board(lambda: found(service))
+    run(board, lambda: len(board.jobs) == 1)
+    assert board.take_finished() == []
+
+
+def test_a_lost_worker_is_told_and_found_again(service):
+    where = [found(service)]
+    board = Board(lambda: where[0])
+    run(board, lambda: board.link is Link.READY)
+    service.close()
+    board._poll_soon()
+    run(board, lambda: board.link is Link.ABSENT and board.problem is not None)
+    assert board.problem.fix == "assetize.worker_start"
+    board.act("0" * 32, "cancel")  # asked for while it is away: goes out when it is back
+    again = Service()
+    try:
+        again.jobs = [{"id": "0" * 32, "name": "x", "state": "running", "fraction": 0.5}]
+        where[0] = found(again)
+        run(board, lambda: board.link is Link.READY and bool(board.jobs) and board.jobs[0].state == "cancelled")
+        assert board.problem is None
+    finally:
+        again.close()
+
+
+def test_a_stranger_on_the_port_is_told(service):
+    service.health = {"name": "other"}
+    board = Board(lambda: found(service))
+    run(board, lambda: board.problem is not None)
+    assert board.problem.code == "worker.stranger" and board.link is Link.ABSENT
+
+
+def test_a_worker_that_never_comes_up_is_told():
+    now = [0.0]
+    board = Board(lambda: None, clock=lambda: now[0])
+    board.expect_worker(10)
+    board.tick()
+    assert board.link is Link.STARTING and board.busy
+    now[0] = 11.0
+    board.tick()
+    assert board.link is Link.ABSENT and board.problem.code == "worker.silent"
+
+
+def test_errors_of_the_search_are_shown():
+    def find() -> None:
+        raise AddonError("worker.offline", "no")
+
+    board = Board(find)
+    assert board.tick() and board.problem.code == "worker.offline"
+
+
+def test_time_left_from_the_pace(service):
+    now = [0.0]
+    board = Board(lambda: None, clock=lambda: now[0])
+    record = {"id": "a", "name": "x", "state": "running", "fraction": 0.0}
+    for second in range(5):
+        now[0] = float(second)
+        board._listed({"jobs": [record | {"fraction": 0.1 * second}]})
+    assert board.jobs[0].seconds_left() == pytest.approx(6.0)
+    board._listed({"jobs": [record | {"state": "queued"}]})
+    assert board.jobs[0].seconds_left() is None
+
+
+# --- the worker's command
+
+
+def test_the_worker_is_found_by_folder_python_and_variable(tmp_path):
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("")
+    (tmp_path / "worker").mkdir()
+    (tmp_path / "worker" / "__main__.py").write_text("")
+    for said, env in ((str(tmp_path), {}), (str(python), {}), ("", {"ASSETIZE_WORKER": str(tmp_path)})):
+        command = worker.find_worker(said, env)
+        assert command.line == (str(python), "-m", "worker") and command.folder == tmp_path
+        assert command.environment()["PYTHONPATH"] == str(tmp_path)
+    assert worker._command(tmp_path / "nothing") is None and worker._command(tmp_path / "worker") is None
+
+
+def test_without_a_worker_the_sentence_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker, "__file__", str(tmp_path / "a" / "b" / "c.py"))
+    with pytest.raises(WorkerMissing, match=r"x is no worker.*bootstrap\.py") as caught:
+        worker.find_worker("x", {})
+    assert caught.value.exit_code == 3 and caught.value.fix == "assetize.preferences"
+
+
+def test_the_workers_events_are_heard(tmp_path):
+    script = tmp_path / "fake.py"
+    script.write_text('import sys\nprint(\'{"event": "session", "folder": "/f"}\')\nprint("noise")\nsys.exit(3)\n')
+    events: list[dict[str, Any]] = []
+    code = worker.run_worker(worker.WorkerCommand((sys.executable, str(script))), ["run"], events.append)
+    assert code == 3 and events == [{"event": "session", "folder": "/f"}]
+    with pytest.raises(WorkerMissing, match="could not be started"):
+        worker.run_worker(worker.WorkerCommand((str(tmp_path / "none"),)), [], events.append)
+
+
+def test_serve_writes_its_log(tmp_path):
+    script = tmp_path / "fake.py"
+    script.write_text("import sys\nprint('hello', sys.argv[1:])\n")
+    process = worker.serve(worker.WorkerCommand((sys.executable, str(script))), ["--x"], tmp_path / "logs" / "w.log")
+    assert process.wait(10) == 0 and "hello ['serve', '--x']" in (tmp_path / "logs" / "w.log").read_text()

@@ -44,6 +44,7 @@ def look_through_camera(screens: Iterable[bpy.types.Screen]) -> None:
                 space = area.spaces.active
                 space.region_3d.view_perspective = "CAMERA"
                 space.shading.type = "SOLID"
+                space.overlay.show_relationship_lines = False  # a line from every object to the set's root hides it
                 space.shading.light, space.shading.color_type = "FLAT", "TEXTURE"
 
 

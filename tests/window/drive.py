@@ -1,4 +1,4 @@
-"""Runs inside Blender's window: opens the panel, and writes down once a second what it shows. Driven by test_window.py."""
+"""Runs inside Blender's window, for test_window.py: opens the panel, writes down once a second what it shows."""
 
 import importlib
 import json

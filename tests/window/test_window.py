@@ -1,4 +1,4 @@
-"""The extension in a real window: install the zip, press the button, see progress, cancel one job, see the other's scene.
+"""The extension in a real window: install the zip, press the button, watch, cancel one job, see a scene.
 
 ASSETIZE_BLENDER names the Blender. A wrapper that takes `--exec PROGRAM` (Blender, Xvfb, xdotool and ImageMagick in
 one root) lets the test click with a mouse and keep screenshots; without it the operator is called from inside.
@@ -85,7 +85,8 @@ def test_install_click_watch_cancel_import(work: Path) -> None:
                                 "--output_root", str(work / "out")], cwd=ROOT)  # fmt: skip
     window = None
     try:
-        line = ["--window-geometry", "0", "0", "1600", "900", "--python", "drive.py", "--", str(work), *map(str, stills)]
+        line = ["--window-geometry", "0", "0", "1600", "900", "--python", "drive.py"]
+        line += ["--", str(work), *map(str, stills)]
         if CAN_CLICK:
             script = f"cd {work}\nblender {' '.join(line)} > blender.log 2>&1 &\nblender=$!\n"
             script += CLICK.replace("{right}", str(BUTTON_FROM_RIGHT)).replace("{top}", str(BUTTON_FROM_TOP))
@@ -95,7 +96,7 @@ def test_install_click_watch_cancel_import(work: Path) -> None:
             press = work / "press.py"
             press.write_text("import bpy\nbpy.app.timers.register(lambda: bpy.ops.assetize.image() and None, "
                              "first_interval=12)\n")  # fmt: skip
-            window = subprocess.Popen([BLENDER, *line[:4], "--python", str(press), *line[4:]], env=environment(work),
+            window = subprocess.Popen([BLENDER, *line[:7], "--python", str(press), *line[7:]], env=environment(work),
                                       cwd=work)  # fmt: skip
 
         def lines() -> list[dict]:

@@ -52,7 +52,9 @@ def add_key_light(
         return None
     data = bpy.data.lights.new(f"{session.name} key light", "SUN")
     data.color = key.color
-    data.energy = key.intensity
+    # the session gives the irradiance as luminance; a sun's strength is irradiance before its colour
+    luminance = float(np.dot(key.color, (0.2126, 0.7152, 0.0722)))
+    data.energy = key.intensity / max(luminance, 1e-6)
     data.angle = math.radians(key.angular_size_deg)
     toward = world_from_camera[:3, :3] @ key.direction
     made = add_object(collection, data.name, data, parent, _looking_from(toward, world_from_camera, session))

@@ -230,6 +230,7 @@ def test_key_light_shines_from_its_direction(made):
     sun = made.by_role["key light"]
     toward = made.world_from_camera[:3, :3] @ made.session.key_light.direction
     assert np.allclose(np.array(sun.matrix_world)[:3, 2], toward, atol=1e-5)
+    assert sun.data.energy == pytest.approx(3.0 / (0.2126 + 0.7152 * 0.8 + 0.0722 * 0.6), rel=1e-5)
     assert sun.data.type == "SUN" and tuple(sun.data.color) == pytest.approx((1, 0.8, 0.6))
 
 

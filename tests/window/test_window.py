@@ -114,7 +114,7 @@ def test_install_click_watch_cancel_import(work: Path) -> None:
         fractions = [each["tabletop.png"][1] for each in states if "tabletop.png" in each]
         assert fractions == sorted(fractions) and len(set(fractions)) > 5  # progress, and never backwards
         assert not any(each["problem"] for each in seen)
-        assert seen[-1]["tick_ms"] < 100  # 30 ms on a machine of its own; CI shares its cores
+        assert seen[-1]["tick_ms"] < 30
         log = work / "blender.log"
         assert not log.is_file() or "Traceback" not in log.read_text()
         time.sleep(5)

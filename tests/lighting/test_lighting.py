@@ -188,6 +188,18 @@ def test_hdr_is_not_expanded(make_context) -> None:
     assert pixels.max() / exposure < 60
 
 
+def test_the_probe_is_as_bright_as_the_still_shows(make_context) -> None:
+    """A file in nits: its view, and so every texture, is a hundredth of it; the light must fit the view."""
+    linear = ball_on_floor()[0]
+    probes = []
+    for factor in (1.0, 128.0):
+        ctx = make_context(EmbeddedLighting(), lighting.NOTICES, linear=linear * np.float32(factor), hdr=True)
+        ctx.session.input.view_exposure = 1 / factor
+        lighting.run(ctx)
+        probes.append(OpenEXR.File(str(ctx.folder.probe), separate_channels=True).channels()["G"].pixels)
+    assert np.allclose(*probes, rtol=0.02)
+
+
 def test_same_input_same_bytes(make_context) -> None:
     ctx = make_context(EmbeddedLighting(), lighting.NOTICES)
     first = [path.read_bytes() for path in lighting.run(ctx).outputs]

@@ -184,7 +184,7 @@ def _decode_pillow(path: Path, image: ImageFile.ImageFile, tags: dict[int, Any] 
     image.load()
     turned = image.getexif().get(ORIENTATION) is None  # Pillow turns TIFF by itself while loading
     profile = image.info.get("icc_profile") or None
-    if image.format == "PNG" and (points := png_colour.code_points(path)):
+    if image.format == "PNG" and (points := png_colour.code_points(path)) in png_colour.CODE_POINTS:
         image.info["cicp"], profile = points, None  # the standard gives cICP precedence over iCCP
     texts = [(str(key), value) for key, value in image.info.items() if isinstance(value, str | bytes)]
     found.label = content_label(image.info.get("xmp") or image.info.get("XML:com.adobe.xmp"), texts + exif_texts(exif))

@@ -58,7 +58,7 @@ SCHEMA = "assetize.lighting/1"
 
 
 def run(ctx: StageContext) -> StageResult:
-    linear = read_exr(ctx.folder.linear)
+    linear = read_exr(ctx.folder.linear) * np.float32(ctx.session.input.view_exposure)  # as bright as the still shows
     request = _request(ctx, linear)
     result: LightingResult = ctx.run_engine(request, 0.05, 0.9)
     if not np.isfinite(result.equirect).all() or result.equirect.min() < 0 or not np.isfinite(result.sh9).all():

@@ -46,10 +46,13 @@ def _bounds(mesh: bpy.types.Mesh) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _tame(material: bpy.types.Material | None) -> None:
-    """Old OBJ materials come mirror-bright or self-lit: plausible roughness, no emission."""
+    """Old OBJ materials come mirror-bright, self-lit or with lost pictures (which Blender paints magenta)."""
     if material is None or material.node_tree is None:
         return
-    for node in material.node_tree.nodes:
+    for node in list(material.node_tree.nodes):
+        if node.type == "TEX_IMAGE" and (node.image is None or not node.image.size[0]):
+            material.node_tree.nodes.remove(node)
+            continue
         if node.type == "BSDF_PRINCIPLED":
             roughness = node.inputs["Roughness"]
             if not roughness.is_linked:

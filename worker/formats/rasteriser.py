@@ -7,19 +7,21 @@ file's own sRGB-encoded colours. It exists to check scenes, so it follows what v
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-from worker.arrays import F32, F64, I32
+from worker.arrays import F32, F64
 from worker.formats.gaussians import GaussianCloud
 
 NEAREST = 1e-3  # splats nearer than this share of the median depth, or behind the camera, are not drawn
 MIN_ALPHA = 1 / 255  # as in 3DGS
 MAX_RADIUS = 128  # px; a splat larger than this is cut to it
 _BAND_PIXELS = 1 << 16  # pixel index, rank and alpha of one (pixel, splat) pair share 16 + 24 + 24 bits
-_CHUNK = 1 << 21
+_CHUNK = 1 << 16  # splat-pixels at a time: the temporaries stay in the cache
 
 
 @dataclass
@@ -37,7 +39,7 @@ class _Splats:
 
     center: F32
     conic: F32
-    radius: I32
+    radius: F32
     opacity: F32
     payload: F32  # (N, 4) colour and z
 
@@ -58,12 +60,17 @@ def render(
     rows = max(1, _BAND_PIXELS // width)
     if width > _BAND_PIXELS:
         raise ValueError(f"pictures wider than {_BAND_PIXELS} pixels cannot be rendered")
-    for top in range(0, height, rows):
+
+    def draw(top: int) -> None:
         bottom = min(top + rows, height)
         touching = (splats.center[:, 1] + splats.radius >= top) & (splats.center[:, 1] - splats.radius <= bottom)
         band = np.nonzero(touching)[0]
         if len(band):
             flat[top * width : bottom * width] = _composite(splats, band, top, bottom, width)
+
+    # Bands share nothing, and numpy lets go of the interpreter while it computes.
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        list(pool.map(draw, range(0, height, rows)))
     out = flat.reshape(height, width, 5)
     alpha = out[..., 4]
     depth = out[..., 3] / np.maximum(alpha, 1e-12)
@@ -97,13 +104,13 @@ def _project(cloud: GaussianCloud, pose: F64, K: F64, size: tuple[int, int], dil
     opacity = cloud.opacity[order]
     # Beyond this Mahalanobis distance alpha falls under MIN_ALPHA: no pair is made that would be dropped.
     reach = np.sqrt(2 * np.log(np.maximum(opacity / MIN_ALPHA, 1.0)))
-    radius = np.minimum(np.ceil(reach * np.sqrt(largest)), MAX_RADIUS)
+    radius = np.minimum(reach * np.sqrt(largest), MAX_RADIUS)
     u, v = K[0, 0] * x / z + K[0, 2], K[1, 1] * y / z + K[1, 2]
     seen = (opacity > MIN_ALPHA) & (u > -radius) & (u < size[1] + radius) & (v > -radius) & (v < size[0] + radius)
     return _Splats(
         center=np.stack([u, v], axis=-1)[seen].astype(np.float32),
         conic=(np.stack([vv, -uv, uu], axis=-1) / determinant[:, None])[seen].astype(np.float32),
-        radius=radius[seen].astype(np.int32),
+        radius=radius[seen].astype(np.float32),
         opacity=opacity[seen].astype(np.float32),
         payload=np.column_stack([cloud.color[order], z])[seen].astype(np.float32),
     )
@@ -111,11 +118,16 @@ def _project(cloud: GaussianCloud, pose: F64, K: F64, size: tuple[int, int], dil
 
 def _pairs(splats: _Splats, band: np.ndarray, top: int, bottom: int, width: int) -> Iterator[np.ndarray]:
     """Every (pixel, splat) pair of the band with its alpha, packed so that sorting sorts by pixel, then depth."""
+    # Quarter pixels for the small ones, which are nearly all: a 5x5 footprint instead of 7x7 halves the work.
     radius = splats.radius[band]
+    radius = np.where(radius < 6, np.ceil(radius * 4) / 4, np.ceil(radius))
     for size in np.unique(radius):
         ranks = np.nonzero(radius == size)[0]
-        offsets = np.arange(-size, size + 1)
-        dv, du = (grid.ravel()[None] for grid in np.meshgrid(offsets, offsets, indexing="ij"))
+        offsets = np.arange(-int(size + 0.5), int(size + 0.5) + 1)
+        dv, du = np.meshgrid(offsets, offsets, indexing="ij")
+        # A splat's centre lies anywhere in its own pixel, so half a pixel of distance may be missing on each axis.
+        near = np.hypot(np.maximum(np.abs(du) - 0.5, 0), np.maximum(np.abs(dv) - 0.5, 0)) <= size
+        dv, du = dv[near][None], du[near][None]
         step = max(1, _CHUNK // du.size)
         for start in range(0, len(ranks), step):
             rank = ranks[start : start + step]

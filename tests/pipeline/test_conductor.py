@@ -200,16 +200,16 @@ def test_out_of_memory_goes_to_the_safer_tier_and_says_so(run: Runner, still: St
     ("action", "why"), [("idle", "stood still"), ("sigstop", "stood still"), ("spin", "more than 6 s")]
 )
 def test_a_hang_is_ended(run: Runner, still: Still, action: str, why: str) -> None:
-    run.limits = Limits(silence_s=30.0, idle_s=1.5)
+    run.limits = Limits(silence_s=30.0, idle_s=2.5)
     start = time.monotonic()
     outcome = run(still(scene=[action, "ok"]))
     record = written(outcome.folder)["stages"]["scene"]
     assert record["state"] == "done" and why in record["warnings"][0]["en"]
-    assert time.monotonic() - start < 12
+    assert time.monotonic() - start < 25
 
 
 def test_a_silent_host_is_ended(run: Runner, still: Still) -> None:
-    run.limits = Limits(silence_s=1.5, idle_s=30.0)
+    run.limits = Limits(silence_s=4.0, idle_s=60.0)
     record = written(run(still(scene=["sigstop", "ok"])).folder)["stages"]["scene"]
     assert record["state"] == "done" and "no sign of life" in record["warnings"][0]["en"]
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
 from tests.plate.conftest import png_chunk, raw_png, scene
+from worker.errors import InputError
 from worker.formats import icc, still
 from worker.formats.raster import BACKDROP
 from worker.formats.srgb import D50_XYZ, LINEAR_OF_CODE, REC709, linear_from_srgb, rec709_from_d50, srgb8_from_linear
@@ -160,6 +161,27 @@ def test_sixteen_bit_grey_and_alpha_png(tmp_path):
     (tmp_path / "la.png").write_bytes(raw_png(np.stack([ramp, np.full_like(ramp, 65535)], -1), 16, 4))
     again = still.read_still(tmp_path / "la.png")
     assert np.allclose(again.linear, result.linear, atol=1e-6) and again.record.has_alpha
+
+
+def test_sixteen_bit_jpeg_2000(tmp_path, picture):
+    cv2.imwrite(str(tmp_path / "a.jp2"), picture[..., ::-1].astype(np.uint16) * 257 + 13)
+    result = still.read_still(tmp_path / "a.jp2")
+    assert result.record.bit_depth == 16 and np.abs(result.view.astype(int) - picture).mean() < 2
+
+
+def test_what_is_read_with_fewer_bits_says_so(tmp_path, picture):
+    tifffile = pytest.importorskip("tifffile")
+    deep = np.dstack([255 - picture, np.zeros(picture.shape[:2], np.uint8)]).astype(np.uint16) * 257
+    tifffile.imwrite(tmp_path / "a.tif", deep, photometric="separated")
+    result = still.read_still(tmp_path / "a.tif")
+    assert np.abs(result.view.astype(int) - picture).max() <= 1
+    assert ("plate.precision_reduced", {"bits": 16}) in result.remarks
+    planes = np.moveaxis(picture.astype(np.uint16) * 257, -1, 0)
+    tifffile.imwrite(tmp_path / "p.tif", planes, planarconfig="separate", photometric="rgb")
+    with pytest.raises(InputError, match="separate colour planes"):
+        still.read_still(tmp_path / "p.tif")
+    tifffile.imwrite(tmp_path / "q.tif", np.moveaxis(picture, -1, 0), planarconfig="separate", photometric="rgb")
+    assert (still.read_still(tmp_path / "q.tif").view == picture).all()
 
 
 @pytest.mark.parametrize("white_is_zero", [False, True])

@@ -127,6 +127,10 @@ def decode(path: Path) -> Decoded:
         InputError: no picture, truncated, damaged, or of a kind that is not read.
     """
     tags = tiff_tags(path)
+    if tags and _first(tags.get(284), 1) == 2 and _first(tags.get(277), 1) > 1 and _first(tags.get(258), 8) != 8:
+        # Both decoders mistake such planes for pixels and give noise.
+        refusal = {"what_en": "a deep TIFF with separate colour planes", "what_zh": "分平面存储的高位深 TIFF"}
+        raise refuse("input.unsupported", path, **refusal)
     if tags and _is_float(tags):
         return _decode_float_tiff(path, tags)
     try:
@@ -189,8 +193,9 @@ def _decode_pillow(path: Path, image: ImageFile.ImageFile, tags: dict[int, Any] 
     texts = [(str(key), value) for key, value in image.info.items() if isinstance(value, str | bytes)]
     found.label = content_label(image.info.get("xmp") or image.info.get("XML:com.adobe.xmp"), texts + exif_texts(exif))
 
-    deep = ";16" in raw_mode and image.mode in ("RGB", "RGBA", "LA", "RGBX", "RGBa")
-    pixels = _deep_pixels(path, tags) if deep else None
+    deep = ";16" in raw_mode and not image.mode.startswith("I")
+    colours = image.mode in ("RGB", "RGBA", "LA", "RGBX", "RGBa")  # CMYK stays Pillow's
+    pixels = _deep_pixels(path, tags) if colours and (deep or image.format == "JPEG2000") else None
     if pixels is not None:
         found.bits = 16
         found.mode = f"{image.mode};16"

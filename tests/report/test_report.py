@@ -209,6 +209,13 @@ def test_a_session_that_failed_at_once_gets_a_true_page(tmp_path: Path) -> None:
     assert blocks_of(html) == {"meshes": {}}
 
 
+def test_a_failed_stage_is_not_called_complete(whole) -> None:
+    folder, session = whole
+    assert "Complete but for this page" in html_of(folder, session)
+    session.stages["blend"] = StageRecord(state="failed", error=WHY)
+    assert "Partial: a stage failed" in html_of(folder, session)
+
+
 def test_leftovers_of_undone_stages_are_not_shown(whole) -> None:
     folder, session = whole
     session.stages["scene"] = StageRecord(state="failed", error=WHY)

@@ -36,6 +36,8 @@ FIGURES: dict[str, tuple[str, str, str]] = {
     "gaussians": ("Gaussians", "高斯数", "{:,.0f}"),
     "coverage": ("sphere seen", "所见球面", "{:.1%}"),
     "mean_iou": ("mean silhouette IoU", "平均轮廓交并比", "{:.2f}"),
+    "holes_share": ("holes", "空洞", "{:.1%}"),
+    "key_confidence": ("key light confidence", "主光置信度", "{:.2f}"),
     "silhouette_iou": ("silhouette IoU", "轮廓交并比", "{:.2f}"),
 }
 
@@ -63,7 +65,7 @@ def gather(folder: SessionFolder, session: Session, language: str) -> Page:
     view = {
         "language": language,
         "session": session,
-        "state": str(session.state),
+        "state": _state(session),
         "degraded": any(record.degraded for record in session.stages.values()),
         "stages": _stages(session),
         "remarks": _remarks(session),
@@ -81,6 +83,13 @@ def gather(folder: SessionFolder, session: Session, language: str) -> Page:
         "has_points": cloud is not None,
     }
     return Page(view, blocks)
+
+
+def _state(session: Session) -> str:
+    """The report is written while its own stage runs: what the others did decides."""
+    if session.state == "running" and any(record.state == "failed" for record in session.stages.values()):
+        return "partial"
+    return str(session.state)
 
 
 def _there(session: Session, stage: str) -> bool:

@@ -138,12 +138,10 @@
     } else {
       // Wide pictures keep their width, so that the first view is the still's own.
       fov = 2 * Math.atan(Math.tan(block.fov / 2) * Math.max(1, block.aspect / (w / h)));
-      const [x, y, z] = block.target;
+      // Turned about what stands in the middle of the picture; unturned it is exactly the still's own view.
+      const z = block.target[2];
       view = multiply(translate(0, 0, -z / turn.zoom), multiply(rotateX(turn.y), multiply(rotateY(turn.x),
-        multiply(translate(x, -y, 0), multiply(FROM_CAMERA, translate(-x, -y, -z))))));
-      if (turn.x || turn.y || turn.zoom !== 1) view = multiply(translate(0, 0, -z / turn.zoom), multiply(rotateX(turn.y),
-        multiply(rotateY(turn.x), multiply(FROM_CAMERA, translate(-x * turn.away, -y * turn.away, -z)))));
-      else view = FROM_CAMERA;
+        multiply(translate(0, 0, z), FROM_CAMERA))));
     }
     const matrix = multiply(perspective(fov, w / h, size / 2000, size * 4), view);
     const p = isMesh ? MESH : POINTS;
@@ -172,7 +170,8 @@
 
   viewers.forEach((viewer) => {
     const canvas = viewer.querySelector("canvas");
-    const home = viewer.hasAttribute("data-points") ? { x: 0, y: 0, zoom: 1, away: 1 } : { x: -0.5, y: 0.25, zoom: 1, away: 1 };
+    const home = viewer.hasAttribute("data-points") ? { x: 0, y: 0, zoom: 1 } : { x: -0.5, y: 0.25, zoom: 1 };
+    if (viewer.hasAttribute("data-points")) canvas.style.aspectRatio = Math.max(0.7, Math.min(2.6, blocks.points.aspect));
     let thing = null, turn = { ...home }, waiting = false;
     const redraw = () => {
       if (waiting) return;

@@ -88,8 +88,8 @@ NOTICES = {
     "harvest.sky": ("It is sky.", "这是天空。"),
     "harvest.duplicate": ("It is the same thing as one already taken.", "与已选道具为同一物体。"),
     "harvest.part": ("It is a part of a prop already taken.", "是已选道具的一部分。"),
-    "harvest.group": ("It is a group; {count} things inside it were taken one by one.",
-                      "这是一组物体；其中 {count} 个已分别选取。"),
+    "harvest.group": ("It joins several things; what stands out clearly inside it ({count}) was taken by itself.",
+                      "它连接了多个物体；其中较清晰的（{count} 个）已单独选取。"),
     "harvest.over_limit": ("Better props filled the limit of {limit}.", "已被更优道具占满 {limit} 个名额。"),
 }
 

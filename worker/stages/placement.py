@@ -21,6 +21,7 @@ from worker.formats.pointmap import Pointmap, read_pointmap
 from worker.placement import pose as poses
 from worker.placement import support as supports
 from worker.placement.evidence import Agreement, Evidence, compare
+from worker.placement.in_front import Backdrop
 from worker.placement.pose import Body, Pose
 from worker.session.frames import PROP_FROM_GLB
 from worker.session.harvest import HarvestedProp, HarvestManifest
@@ -33,6 +34,7 @@ SPEC = StageSpec(
     title_zh="放置道具",
     weight=3.0,
     requires=("geometry", "harvest", "props"),
+    uses=("scene",),
 )
 NOTICES = {
     "placement.poor_silhouette": (
@@ -112,6 +114,8 @@ def run(ctx: StageContext) -> StageResult:
         _ground(item, masks[prop.id], every, pointmap, scene, up)
         placed.append(item)
         ctx.progress(0.9 * (number + 1) / max(1, len(facts)), prop.label)
+    if ctx.done("scene") and ctx.folder.background.is_file():
+        _bring_in_front(placed, Backdrop.read(ctx.folder.background, pointmap.intrinsics.astype(np.float64)), up)
     overlaps = _push_apart(placed, up)
     for first, second, share in overlaps:
         ctx.warn("placement.overlap", first=first, second=second, percent=round(100 * share))
@@ -175,6 +179,17 @@ def _ground(item: Placing, mask: Bool, every: Bool, pointmap: Pointmap, scene: S
     if GAP_SHARE * tall < abs(lift) <= 5 * GAP_SHARE * tall:
         item.offer("snap_upright", item.pose.moved(up * lift), IOU_MAY_COST, lift=round(lift, 5), **facts)
     item.grounded = abs(float((item.vertices @ up).min()) - item.support.height) <= GAP_SHARE * tall
+
+
+def _bring_in_front(placed: list[Placing], backdrop: Backdrop, up: F64) -> None:
+    """What reaches into the background comes nearer along the rays, growing smaller: the picture stays the same."""
+    for item in placed:
+        factor = backdrop.factor(item.vertices, item.mesh.faces)
+        if factor < 1 and not item.grounded:
+            item.offer("in_front", item.pose.along_rays(factor), IOU_MAY_COST, factor=round(factor, 5))
+            if item.support is not None:
+                gap = abs(float((item.vertices @ up).min()) - item.support.height)
+                item.grounded = gap <= GAP_SHARE * float(np.ptp(item.vertices @ up))
 
 
 def _push_apart(placed: list[Placing], up: F64) -> list[tuple[str, str, float]]:

@@ -78,6 +78,15 @@ def test_luminance_only(tmp_path):
     assert np.allclose(result.linear, image[..., None], atol=1e-3)
 
 
+def test_luminance_and_chroma(tmp_path):
+    """OpenEXR's own way to store colour: RY = (R - Y) / Y, BY = (B - Y) / Y with Rec.709 luminance."""
+    image = linear_scene() + 0.05
+    luma = image @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+    channels = {"Y": luma, "RY": (image[..., 0] - luma) / luma, "BY": (image[..., 2] - luma) / luma}
+    path = store(tmp_path / "a.exr", {name: plane.astype(np.float32) for name, plane in channels.items()})
+    assert np.allclose(still.read_still(path).linear, image, atol=1e-4)
+
+
 def test_second_part_of_a_multipart_file(tmp_path):
     image = linear_scene()
     depth = OpenEXR.Part({"name": "depth", "type": OpenEXR.scanlineimage}, {"Z": image[..., 0].astype(np.float32)})

@@ -184,6 +184,55 @@ def test_what_is_read_with_fewer_bits_says_so(tmp_path, picture):
     assert (still.read_still(tmp_path / "q.tif").view == picture).all()
 
 
+@pytest.mark.parametrize("least", [0, 140])
+def test_thirty_two_bit_grey(tmp_path, least):
+    tifffile = pytest.importorskip("tifffile")
+    grey = np.maximum(scene()[..., 0], least)
+    tifffile.imwrite(tmp_path / "a.tif", grey.astype(np.uint32) * 0x01010101)
+    result = still.read_still(tmp_path / "a.tif")
+    assert (result.view == grey[..., None]).all() and result.record.bit_depth == 32
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_associated_alpha_is_divided_out(tmp_path, picture, bits):
+    """Half transparent, colours stored at half: over the backdrop they come out at half and half."""
+    tifffile = pytest.importorskip("tifffile")
+    alpha = np.full(picture.shape[:2], 128, np.uint8)
+    stored = np.dstack([np.rint(picture * (128 / 255)).astype(np.uint8), alpha])
+    if bits == 16:
+        stored = stored.astype(np.uint16) * 257
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", extrasamples=["assocalpha"])
+    result = still.read_still(tmp_path / "a.tif")
+    wanted = picture * (128 / 255) + BACKDROP * (127 / 255)
+    assert np.abs(result.view - wanted).max() < 2 and "plate.alpha_composited" in codes(result)
+
+
+def test_float_tiff_with_alpha_and_in_grey(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    image = np.full((64, 96, 4), (0.4, 0.2, 0.1, 0.5), np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", image, photometric="rgb", extrasamples=["unassalpha"])
+    result = still.read_still(tmp_path / "a.tif")
+    assert np.allclose(result.linear, [0.29, 0.19, 0.14], atol=1e-6) and result.record.has_alpha
+    tifffile.imwrite(tmp_path / "g.tif", np.linspace(0, 2, 64 * 96, dtype=np.float32).reshape(64, 96))
+    result = still.read_still(tmp_path / "g.tif")
+    assert result.linear.max() == 2.0 and (result.linear[..., 0] == result.linear[..., 2]).all()
+    tifffile.imwrite(tmp_path / "h.tif", image.astype(np.float16), photometric="rgb", extrasamples=["unassalpha"])
+    with pytest.raises(InputError, match="16-bit float TIFF"):
+        still.read_still(tmp_path / "h.tif")
+
+
+def test_png_primaries_chunk(tmp_path):
+    """cHRM of Rec.2020 (times 100000, white first): its red lies outside Rec.709 by 1.66 (BT.2087)."""
+    chunk = struct.pack(">8I", 31270, 32900, 70800, 29200, 17000, 79700, 13100, 4600)
+    image = np.full((64, 64, 3), 90, np.uint8)
+    image[:, 32:] = (255, 0, 0)
+    gamma = png_chunk(b"gAMA", struct.pack(">I", 45455))
+    (tmp_path / "a.png").write_bytes(raw_png(image, 8, 2, gamma + png_chunk(b"cHRM", chunk)))
+    result = still.read_still(tmp_path / "a.png")
+    assert np.allclose(result.linear[5, 50], [1.6605, -0.1246, -0.0182], atol=2e-3)
+    assert (np.abs(result.view[5, 5].astype(int) - 90) <= 1).all()
+
+
 @pytest.mark.parametrize("white_is_zero", [False, True])
 def test_sixteen_bit_grey_tiff(tmp_path, white_is_zero):
     ramp = np.tile(np.linspace(30000, 31000, 128).astype(np.uint16), (64, 1))

@@ -295,10 +295,10 @@ def _deep_grey(found: Decoded, image: Image.Image, tags: dict[int, Any] | None) 
     grey = np.asarray(image)
     found.bits = 16
     if grey.dtype != np.uint16:
-        if grey.size and int(grey.max()) > 65535:
+        grey = np.ascontiguousarray(grey).view(np.uint32)  # Pillow's "I" is signed, the files' samples are not
+        if int(grey.max()) > 65535:
             found.bits = 32
-            grey = grey.view(np.uint32) >> 16 if grey.dtype == np.int32 else grey >> 16
-        grey = np.clip(grey, 0, 65535).astype(np.uint16)
+            grey = grey >> 16
     if tags and _first(tags.get(262), 1) == 0:  # WhiteIsZero, which Pillow does not turn for deep files
         grey = 65535 - grey
     return grey.astype(np.uint16)[..., None]

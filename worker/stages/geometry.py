@@ -35,6 +35,16 @@ NOTICES = {
         "Distances and sizes are only plausible.",
         "深度仅为布局预览：地面、直立面与天空由画面推测，并非测量深度。距离与尺寸仅供参考。",
     ),
+    "geometry.small_network": (
+        "Depth, lens, floor and classes are estimated from one picture by a small network; the scale is assumed. "
+        "Expect depth errors of a tenth or more, and give --fov if you know the lens.",
+        "深度、镜头、地面与类别由小型网络从单幅画面估计，尺度为假定值。"
+        "深度误差可达一成或以上；如已知镜头请给出 --fov。",
+    ),
+    "geometry.network_unsure": (
+        "The geometry network is not sure of this picture; the layout preview was used instead.",
+        "几何网络对此画面没有把握；已改用布局预览。",
+    ),
     "geometry.assumed_lens": (
         "Neither you nor the file named the lens; a horizontal field of view of {hfov_deg:.1f}° was assumed. "
         "Give --fov or --lens_mm if you know it.",

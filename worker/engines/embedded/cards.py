@@ -34,7 +34,26 @@ def _card(
 
 
 CARDS = (
-    _card("geometry", "Layout preview", "layout:LayoutPreview", 1000),
+    _card(
+        "geometry",
+        "Small network of our own",
+        "learned_geometry:LearnedGeometry",
+        1200,
+        Licence(
+            code="GPL-3.0-or-later",
+            weights="Apache-2.0 (ours, on an EfficientNet-Lite2 backbone)",
+            commercial="yes",
+            output="Apache-2.0 makes no claim on results.",
+        ),
+        (
+            WeightFile(
+                "geometry.onnx",
+                18_082_666,
+                "4580eeedd371b785659da80cab2907700da82c48578ee264173d89db24bfae15",
+                "shipped",
+            ),
+        ),
+    ),
     _card(
         "harvest",
         "Saliency, tiles and boxes",

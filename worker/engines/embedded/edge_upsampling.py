@@ -1,0 +1,71 @@
+"""Bring a small depth map to the still's size without inventing depths between a thing and what stands behind it.
+
+Away from depth edges the map is smooth and bilinear interpolation is right. At an edge each pixel takes the side whose
+colour is its own: joint bilateral upsampling (Kopf et al., SIGGRAPH 2007) with the winner's side averaged alone.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from worker.arrays import F32, U8, Bool
+
+EDGE = 0.06  # difference of log depth across a small-map neighbourhood that counts as an edge
+SAME_SIDE = 0.05
+COLOUR_SIGMA = 12.0  # of 0..255
+CHUNK = 400_000  # edge pixels at a time, to bound memory
+
+
+def upsample(values: F32, small: U8, image: U8) -> F32:
+    """`values` (h, w) and its picture `small` (h, w, 3) -> (H, W) on the grid of `image` (H, W, 3)."""
+    height, width = image.shape[:2]
+    if values.shape == (height, width):
+        return values
+    full = np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    kernel = np.ones((5, 5), np.uint8)
+    low, high = cv2.erode(values, kernel), cv2.dilate(values, kernel)
+    # Values half-way across an edge belong to neither side: they are the network's blur.
+    mixed = np.minimum(values - low, high - values) / np.maximum(high - low, EDGE)
+    at_edge = cv2.resize(((high - low) > EDGE).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    rows, columns = np.nonzero(at_edge)
+    for start in range(0, len(rows), CHUNK):
+        part = slice(start, start + CHUNK)
+        full[rows[part], columns[part]] = _choose_side(values, mixed, small, image, rows[part], columns[part])
+    return full
+
+
+def _choose_side(values: F32, mixed: F32, small: U8, image: U8, rows: np.ndarray, columns: np.ndarray) -> F32:
+    height, width = values.shape
+    y = (rows + 0.5) * (height / image.shape[0]) - 0.5
+    x = (columns + 0.5) * (width / image.shape[1]) - 0.5
+    colour = image[rows, columns].astype(np.float32)
+    candidates, weights = [], []
+    for dy in range(-2, 3):
+        for dx in range(-2, 3):
+            v = np.clip(np.rint(y).astype(int) + dy, 0, height - 1)
+            u = np.clip(np.rint(x).astype(int) + dx, 0, width - 1)
+            apart = ((small[v, u].astype(np.float32) - colour) ** 2).mean(1) / (2 * COLOUR_SIGMA**2)
+            far = ((v - y) ** 2 + (u - x) ** 2) / (2 * 1.2**2)
+            candidates.append(values[v, u])
+            weights.append(np.exp(-apart - far - (mixed[v, u] / 0.2) ** 2) + 1e-12)
+    value, weight = np.stack(candidates), np.stack(weights)
+    winner = np.take_along_axis(value, weight.argmax(0)[None], 0)
+    weight = np.where(np.abs(value - winner) < SAME_SIDE, weight, 0)
+    return np.asarray((value * weight).sum(0) / weight.sum(0), np.float32)
+
+
+def upsample_probability(values: F32, image: U8) -> F32:
+    """A soft mask (h, w) in 0..1 -> (H, W), its border drawn to the picture's edges (guided filter, He et al. 2010)."""
+    size = (image.shape[1], image.shape[0])
+    full = np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_LINEAR), np.float32)
+    radius = max(2, round(max(size) / 160))
+    return np.clip(cv2.ximgproc.guidedFilter(image, full, radius, 40.0), 0, 1).astype(np.float32)
+
+
+def without_specks(mask: Bool, share: float) -> Bool:
+    """The mask less its connected parts smaller than `share` of the picture."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    keep = stats[:, cv2.CC_STAT_AREA] >= share * mask.size
+    keep[0] = False
+    return np.asarray(keep[labels], bool) if count > 1 else np.zeros_like(mask)

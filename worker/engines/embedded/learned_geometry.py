@@ -1,0 +1,226 @@
+"""Depth, lens, floor, sky, classes and instances from one pass of our own small network (weights/MODEL_CARD.md).
+
+The network gives depth up to scale and the lens; this file makes a pointmap of it: pinhole points on their own rays, a
+floor, a scale by the rule "the camera stands at eye height over the floor it sees", a bounded far plane. Where the
+network itself expects large errors, the layout preview is given instead, and the session says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from worker.arrays import F32, F64, U8, Bool
+from worker.engines.contract import EngineNotice, GeometryRequest, GeometryResult, Progress, SurfaceClass
+from worker.engines.embedded.edge_upsampling import upsample, upsample_probability, without_specks
+from worker.engines.embedded.layout import CAMERA_HEIGHT, LayoutPreview, gravity_from_lines
+from worker.engines.embedded.votes import instances_from_votes
+from worker.errors import EngineUnavailable
+from worker.formats.pointmap import intrinsics_from_hfov, pixel_rays
+
+WEIGHTS = Path(__file__).parent / "weights" / "geometry.onnx"
+WEIGHTS_SHA256 = "4580eeedd371b785659da80cab2907700da82c48578ee264173d89db24bfae15"
+LONG_SIDE = 512
+LENS_SIDES = (256, 384, 512)  # the lens is read at three sizes: their mean errs less than most
+HFOV_RANGE = (15.0, 115.0)
+FAR = 40.0  # farthest depth, in medians
+NO_FLOOR_MEDIAN = 4.0  # median depth where no floor gives a scale
+DOUBTFUL = 0.34  # median expected error of log depth above which the picture is left to the layout preview
+SKY_BELOW = 0.08  # sky reaches at most this far (slope) under the horizon
+BLANK = 3.0  # standard deviation of the picture below which there is nothing to read
+CLASSES = (SurfaceClass.OBJECT, SurfaceClass.STUFF, SurfaceClass.SKY, SurfaceClass.PERSON)  # the network's order
+
+
+def network_size(height: int, width: int, long_side: int) -> tuple[int, int]:
+    """(height, width) in multiples of 32 nearest to the picture at that long side."""
+    scale = long_side / max(height, width)
+    return max(32, round(height * scale / 32) * 32), max(32, round(width * scale / 32) * 32)
+
+
+class LearnedGeometry:
+    def load(self, device: str, tier: str) -> None:
+        """Raises EngineUnavailable where the shipped weights are missing or not those measured."""
+        import onnxruntime  # 0.2 s that only a process running the network should pay
+
+        data = WEIGHTS.read_bytes() if WEIGHTS.is_file() else b""
+        if hashlib.sha256(data).hexdigest() != WEIGHTS_SHA256:
+            raise EngineUnavailable(
+                "geometry.weights_damaged",
+                f"The geometry network's file {WEIGHTS.name} is missing or damaged, so no depth can be estimated. "
+                "Install Assetize again.",
+                f"几何网络文件 {WEIGHTS.name} 缺失或损坏，无法估计深度。请重新安装 Assetize。",
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 2
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+    def run(self, request: GeometryRequest, progress: Progress) -> GeometryResult:
+        image = request.image
+        height, width = image.shape[:2]
+        passes = [self._infer(image, side) for side in LENS_SIDES]
+        small, log_disparity, dense, _ = passes[-1]
+        lens = np.mean([p[3] for p in passes], axis=0)
+        progress(0.5)
+        expected_error = np.exp(np.clip(dense[10], -5, 2))
+        here = _softmax(dense[3:7])[2] < 0.5  # nothing is learnt of the error in the sky
+        error = float(np.median(expected_error[here])) if here.any() else np.inf
+        if error > DOUBTFUL or float(small.std()) < BLANK:
+            result = LayoutPreview().run(request, progress)
+            result.notices.insert(0, EngineNotice("geometry.network_unsure", degraded=True))
+            return result
+
+        hfov = request.hfov_deg or float(np.clip(_hfov(lens[0], height, width), *HFOV_RANGE))
+        intrinsics = intrinsics_from_hfov(width, height, hfov)
+        gravity = _gravity(lens[1:4], image, intrinsics)
+        probability = _softmax(dense[3:7])
+        rays = pixel_rays(height, width, intrinsics)
+        sky = _sky(probability[2], log_disparity, image) & (rays @ gravity.astype(np.float32) < SKY_BELOW)
+        classes = _classes(probability, sky, image)
+
+        depth = np.exp(-upsample(log_disparity, small, image).astype(np.float64))
+        solid = ~sky if (~sky).any() else np.ones_like(sky)
+        median = float(np.median(depth[solid]))
+        depth = np.clip(depth / median, 1e-3, FAR)
+        progress(0.8)
+
+        normals = _normals(dense[:3], rays)
+        confidence = _to_size(np.exp(-expected_error / 0.25), width, height) * solid
+        floor = _floor((rays * depth[..., None]).astype(np.float64), normals, gravity, (classes == SurfaceClass.STUFF) & solid)
+        scale = CAMERA_HEIGHT / floor[1] if floor else NO_FLOOR_MEDIAN
+        depth *= scale
+        depth[sky] = 1.5 * max(float(depth[solid].max()), 10 * scale)
+        # Built from the float32 that are kept, so that every point stays on its own ray.
+        points = rays * depth.astype(np.float32)[..., None]
+        basis = (
+            f"assumed: the camera stands {CAMERA_HEIGHT} above the floor it sees; the shape is estimated, not measured"
+            if floor
+            else f"assumed: no floor in view, median depth set to {NO_FLOOR_MEDIAN}; the shape is estimated"
+        )
+        return GeometryResult(
+            points=points,
+            mask=solid & (depth < FAR * scale * 0.999),
+            confidence=confidence.astype(np.float32),
+            intrinsics=intrinsics,
+            unit="relative",
+            scale_basis=basis,
+            gravity=gravity.astype(np.float32),
+            gravity_source="engine",
+            hfov_source="user" if request.hfov_deg else "engine",
+            sky=sky,
+            ground_plane=(floor[0].astype(np.float32), CAMERA_HEIGHT, floor[2]) if floor else None,
+            normals=normals,
+            classes=classes,
+            instances=self._instances(dense, probability, classes),
+            notices=[EngineNotice("geometry.small_network")],
+        )
+
+    def _infer(self, image: U8, long_side: int) -> tuple[U8, F32, F32, F32]:
+        """The picture at network size, log disparity (h, w), the dense maps (11, h/4, w/4) and the lens values (4,)."""
+        size = network_size(image.shape[0], image.shape[1], long_side)
+        shrink = size[0] < image.shape[0]
+        small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
+        blob = np.ascontiguousarray(small.transpose(2, 0, 1)[None], np.float32)
+        log_disparity, dense, lens = self._session.run(["log_disparity", "dense", "lens"], {"image": blob})
+        return np.asarray(small, np.uint8), log_disparity[0, 0], dense[0], lens[0]
+
+    def _instances(self, dense: F32, probability: F32, classes: U8) -> np.ndarray:
+        """(H, W) int32: centre votes at a quarter of the network's size, kept to the object class at full size."""
+        height, width = classes.shape
+        diagonal = np.hypot(*dense.shape[1:])
+        objects = probability[0] > np.maximum(0.4, probability[[1, 2, 3]].max(0))
+        votes = instances_from_votes(dense[7:9] * diagonal, objects, _sigmoid(dense[9]))
+        full = cv2.resize(votes.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST).astype(np.int32)
+        return np.where(classes == SurfaceClass.OBJECT, full, 0).astype(np.int32)
+
+
+def _hfov(log_focal: float, height: int, width: int) -> float:
+    """Degrees, from log(focal / diagonal)."""
+    return float(2 * np.degrees(np.arctan(0.5 * width / (np.exp(log_focal) * np.hypot(width, height)))))
+
+
+def _softmax(logits: F32) -> F32:
+    e = np.exp(logits - logits.max(0))
+    return np.asarray(e / e.sum(0), np.float32)
+
+
+def _sigmoid(x: F32) -> F32:
+    return np.asarray(1 / (1 + np.exp(-np.clip(x, -30, 30))), np.float32)
+
+
+def _to_size(values: F32, width: int, height: int) -> F32:
+    size = (width, height)
+    return np.asarray(cv2.resize(values.astype(np.float32), size, interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _gravity(up: F32, image: U8, intrinsics: F32) -> F64:
+    """Unit vector down. Upright edges are sharper than the network where there are enough and both roughly agree."""
+    down = -np.asarray(up, np.float64)
+    length = float(np.linalg.norm(down))
+    down = down / length if length > 1e-3 else np.array([0.0, 1.0, 0.0])
+    lines = gravity_from_lines(image, intrinsics)
+    return lines if lines is not None and float(lines @ down) > np.cos(np.radians(6)) else down
+
+
+def _sky(probability: F32, log_disparity: F32, image: U8) -> Bool:
+    """Sky at full size: likely, far, and no speck (a white pane is not the sky)."""
+    height, width = image.shape[:2]
+    full = upsample_probability(probability, image) > 0.5
+    far = _to_size(log_disparity, width, height) < np.median(log_disparity)
+    return without_specks(full & far, 0.004)
+
+
+def _classes(probability: F32, sky: Bool, image: U8) -> U8:
+    height, width = image.shape[:2]
+    best = np.stack([_to_size(p, width, height) for p in probability[[0, 1, 3]]]).argmax(0)
+    names = np.array([CLASSES[0], CLASSES[1], CLASSES[3]], np.uint8)
+    return np.where(sky, SurfaceClass.SKY, names[best]).astype(np.uint8)
+
+
+def _normals(raw: F32, rays: F32) -> F32:
+    """(3, h, w) -> (H, W, 3), unit and facing the camera."""
+    height, width = rays.shape[:2]
+    normals = np.stack([_to_size(c, width, height) for c in raw], -1)
+    normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-6)
+    away = (normals * rays).sum(-1, keepdims=True) > 0
+    return np.where(away, normals - 2 * normals * away, normals).astype(np.float32)
+
+
+def _floor(points: F64, normals: F32, gravity: F64, stuff: Bool) -> tuple[F64, float, float] | None:
+    """Unit up normal, the camera's height over it and a confidence; None where no floor is seen.
+
+    The floor is the lowest level, seen from above, that holds a fair part of the level surfaces in view; the plane is
+    then fitted by re-weighted least squares to what lies near it.
+    """
+    step = max(1, round(max(stuff.shape) / 320))
+    level = (normals @ gravity.astype(np.float32) < -0.85) & stuff
+    seen = points[::step, ::step][level[::step, ::step]]
+    drop = seen @ gravity
+    seen, drop = seen[drop > 0.02], drop[drop > 0.02]
+    if len(seen) < 0.01 * (stuff.size / step**2):
+        return None
+    edges = np.arange(np.log(drop.min()) - 0.1, np.log(drop.max()) + 0.2, 0.1)
+    count, _ = np.histogram(np.log(drop), edges)
+    wide = count[:-1] + count[1:] if len(count) > 1 else count
+    lowest = int(np.nonzero(wide >= 0.25 * wide.max())[0].max())
+    height = float(np.exp(edges[min(lowest + 1, len(edges) - 1)]))
+    normal = -gravity
+    for _ in range(12):
+        off = (seen @ normal + height) / height
+        weight = 1 / (1 + (off / 0.04) ** 2) * (np.abs(off) < 0.25)
+        if weight.sum() < 8:
+            return None
+        middle = (seen * weight[:, None]).sum(0) / weight.sum()
+        _, axes = np.linalg.eigh(((seen - middle) * weight[:, None]).T @ (seen - middle))
+        fitted = axes[:, 0] * np.sign(axes[:, 0] @ -gravity or 1.0)
+        # A floor is level; a fit that leans more than a ramp has caught something else.
+        normal = fitted if fitted @ -gravity > np.cos(np.radians(10)) else -gravity
+        height = float(-(middle @ normal))
+    share = float(weight.sum() / (stuff.size / step**2))
+    if height <= 1e-3 or share < 0.005:
+        return None
+    return normal, height, float(np.clip(share * 6, 0.1, 0.9))

@@ -96,6 +96,9 @@ def depth_figures(truth: Truth, session: Path, scene: dict[str, Any], crop: list
         "ordinal accuracy": m.ordinal_accuracy(predicted, t, where),
         "depth edge F1": m.depth_boundary_f(np.where(mask, predicted, np.inf), t),
     }
+    # What knowing nothing gives: the lower in the picture, the nearer.
+    rows = np.broadcast_to(1 / (1 + np.arange(t.shape[0], dtype=float))[:, None], t.shape)
+    figures["AbsRel of rows alone"] = m.abs_rel(m.align_disparity(rows, t, where), t, where)
     metric = scene["unit"] == "metre"
     figures["AbsRel (as given)"] = m.abs_rel(predicted, t, where) if metric else None
     figures["delta<1.25 (as given)"] = m.delta_inliers(predicted, t, where) if metric else None
@@ -247,6 +250,8 @@ def light_figures(truth: Truth, session: Path, lit: dict[str, Any]) -> Figures:
     true_mirror, true_grey, _ = light.balls(_exr(truth.folder / "probe.exr"))
     figures["mirror ball si-RMSE"] = m.scale_invariant_rmse(mirror, true_mirror, inside)
     figures["grey ball si-RMSE"] = m.scale_invariant_rmse(grey, true_grey, inside)
+    # What knowing nothing gives: the same light from everywhere.
+    figures["grey ball, even light"] = m.scale_invariant_rmse(inside[..., None] * np.ones(3), true_grey, inside)
     figures["grey ball colour, deg"] = m.rgb_angular_error(grey, true_grey, inside)
     return figures
 

@@ -17,7 +17,8 @@ from bench.peers import PEERS
 # (figure, better is higher, aim): the order of the tables. Aims are the project's own for these stills.
 ROWS: list[tuple[str, bool, str]] = [
     ("hfov error, deg", False, "median <= 5"), ("gravity error, deg", False, ""),
-    ("AbsRel (scale+shift)", False, "<= 0.10"), ("delta<1.25 (scale+shift)", True, ">= 0.85"),
+    ("AbsRel (scale+shift)", False, "<= 0.10"), ("AbsRel of rows alone", False, "the level to beat"),
+    ("delta<1.25 (scale+shift)", True, ">= 0.85"),
     ("AbsRel (scale)", False, ""), ("delta<1.25 (scale)", True, ""),
     ("AbsRel (as given)", False, ""), ("delta<1.25 (as given)", True, ""),
     ("ordinal accuracy", True, ">= 0.90"), ("depth edge F1", True, ""), ("depth covered", True, ""),
@@ -32,7 +33,8 @@ ROWS: list[tuple[str, bool, str]] = [
       for view in ("right_05cm", "right_10cm", "right_20cm", "orbit_5deg")
       for kind, unit in (("PSNR", ", dB"), ("SSIM", ""), ("GMSD", ""))],
     ("key light error, deg", False, "median <= 35"), ("key vs mean light, deg", False, ""),
-    ("mirror ball si-RMSE", False, ""), ("grey ball si-RMSE", False, ""), ("grey ball colour, deg", False, ""),
+    ("mirror ball si-RMSE", False, ""), ("grey ball si-RMSE", False, ""),
+    ("grey ball, even light", False, "the level to beat"), ("grey ball colour, deg", False, ""),
 ]
 
 

@@ -155,7 +155,7 @@ def _views(folder: Path, scene: Scene, depth: np.ndarray, shot: dict, samples: i
             move[:3, :3], move[:3, 3] = turn, np.array([0, 0, pivot]) - turn @ [0, 0, pivot]
         main.matrix_world = home @ Matrix((truth.BLENDER_FROM_CV @ move @ truth.BLENDER_FROM_CV).tolist())
         bpy.context.view_layer.update()
-        truth.render(folder / f"view_{name}.png", size, max(samples * 2 // 3, 8), **shot)
+        truth.render(folder / f"view_{name}.png", size, max(samples // 2, 8), **shot)
         poses[name] = {"still_from_view": np.round(move, 6).tolist(),
                        "intrinsics": truth.intrinsics(scene.lens_mm, *size).round(6).tolist()}
     main.matrix_world = home
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--split", choices=sorted(FIRST_SEED), default="dev")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=24)
-    parser.add_argument("--samples", type=int, default=24)
+    parser.add_argument("--samples", type=int, default=16)
     args = parser.parse_args()
     root = fetch(args.cache)
     library = load(root)

@@ -80,6 +80,7 @@ def test_the_truth_itself_is_perfect(truth: Truth, session: Path) -> None:
     for name in ("ordinal accuracy", "depth edge F1", "harvest recall", "harvest precision", "harvest IoU",
                  "harvest boundary F", "prop bbox IoU"):
         assert f[name] == pytest.approx(1, abs=1e-4), name
+    assert 0.03 < f["AbsRel of rows alone"] < 0.5
     assert f["people taken"] == 0 and f["props found"] == f["props wanted"] >= 4
     assert f["prop penetration"] < 0.01 and f["prop ground gap"] < 0.01
     assert f["prop silhouette IoU"] > 0.4  # boxes are fatter than what is in them
@@ -198,5 +199,6 @@ def test_probe_and_balls(truth: Truth, session: Path, tmp_path: Path) -> None:
     truth.folder = folder
     truth.record["probe"] = {"dominant_to_light": [0, -1, 0]}
     f = judge.light_figures(truth, session, _read(session)["scene"]["light"])
+    assert 0 < f["grey ball, even light"] < 0.3  # soft random light is nearly even
     assert f["mirror ball si-RMSE"] == pytest.approx(0, abs=1e-6)
     assert f["grey ball si-RMSE"] == pytest.approx(0, abs=1e-6)

@@ -177,12 +177,12 @@ def test_the_users_language(still: Still) -> None:
 
 
 # --- signals and kills ----------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_cancels_cleanly(start: Any, still: Still, tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize("name", [n for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)])
+def test_a_signal_cancels_cleanly(start: Any, still: Still, tmp_path: Path, name: str) -> None:
     process = start("run", "--input", still(scene=["idle", "ok"]))
     host = attempt_pid(tmp_path, "scene")
     moment = time.monotonic()
-    process.send_signal(number)
+    process.send_signal(getattr(signal, name))
     assert process.wait(timeout=5) == 4
     assert time.monotonic() - moment < 1.5
     assert not lives(host)

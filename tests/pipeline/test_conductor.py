@@ -20,6 +20,7 @@ from worker.host.process import Limits
 from worker.pipeline import folder as folders
 from worker.pipeline.conductor import Conductor
 from worker.pipeline.job import Job, Outcome
+from worker.pipeline.pace import Pace
 from worker.pipeline.plan import Plan
 from worker.session.atomic import sha256_of
 from worker.session.options import Options
@@ -103,6 +104,28 @@ def test_events_tell_the_whole_story_in_order(run: Runner, still: Still) -> None
     assert all(0 <= f <= 1 for f in fractions)
     within = [e["fraction"] for e in run.events if e["event"] == "progress" and e["stage"] == "lighting"]
     assert len(within) >= 3 and 0.6 <= within[0] < within[-1] <= 0.8, "the fourth of five equal stages"
+
+
+def test_the_bar_learns_this_machines_pace(run: Runner, still: Still) -> None:
+    run(still("1.png", lighting=["steps:30"]))  # 1.5 seconds, where its SPEC says as long as the others
+    run(still("2.png", lighting=["steps:30"]))
+    weights = {stage["name"]: stage["weight"] for stage in run.events[0]["stages"]}
+    assert weights["lighting"] > 1.4 and weights["lighting"] > 3 * weights["report"]
+    lit = [e["fraction"] for e in run.events if e["event"] == "progress" and e["stage"] == "lighting"]
+    assert lit[-1] - lit[0] > 0.5, "the long stage has the long part of the bar"
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"a/-": "x", "b/-": -1, "c/-": NaN}', "\x00"])
+def test_a_broken_pace_file_is_forgotten(tmp_path: Path, text: str) -> None:
+    from fake_plan import PLAN
+
+    (tmp_path / "pace.json").write_text(text)
+    pace = Pace(tmp_path / "pace.json")
+    assert pace.of(PLAN.specs[0], None) == PLAN.specs[0].weight
+    pace.learn(PLAN.specs[0], None, 4.0)
+    pace.learn(PLAN.specs[0], None, 8.0)
+    pace.keep()
+    assert 4.0 < Pace(tmp_path / "pace.json").of(PLAN.specs[0], None) < 8.0
 
 
 def test_engines_share_a_warm_host_unless_named_otherwise(run: Runner, still: Still) -> None:

@@ -25,7 +25,7 @@ _ASCII_MARKS = {"done": "ok", "failed": "FAILED", "skipped": "skipped"}
 
 @contextlib.contextmanager
 def cancel_on_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets; a second Ctrl-C interrupts at once."""
+    """An event that Ctrl-C, SIGTERM or a closed terminal sets; a second signal interrupts at once."""
     cancel = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -33,7 +33,10 @@ def cancel_on_signals() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         cancel.set()
 
-    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # unless nohup's wish
+        numbers.append(signal.SIGHUP)
+    old = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield cancel
     finally:

@@ -22,6 +22,7 @@ from worker.pipeline import folder as folders
 from worker.pipeline import sentences
 from worker.pipeline.events import Event, JobProgress, Listener
 from worker.pipeline.job import Job, Outcome, look_at, session_id
+from worker.pipeline.pace import Pace
 from worker.pipeline.plan import Plan, choose_engines, skipped_by_options
 from worker.session import atomic
 from worker.session.layout import SessionFolder
@@ -67,8 +68,9 @@ class Conductor:
         self._accepted = registry.accepted_engines() if accepted is None else accepted
         self._limits = limits or Limits()
         self._session: Session
+        self._pace: Pace
         self._folder: SessionFolder
-        self._progress = JobProgress(())
+        self._progress = JobProgress({})
         self._choices: dict[str, registry.Choice | EngineUnavailable] = {}
         self._errors: dict[str, AssetizeError] = {}  # of failed stages
         self._logs: dict[str, str] = {}  # what each stage printed
@@ -88,6 +90,8 @@ class Conductor:
 
     def _job_finished(self, start: float, state: str, outcome: Outcome | None, error: AssetizeError | None) -> None:
         code = error.exit_code if error else outcome.exit_code if outcome else ExitCode.INTERNAL
+        if outcome is not None:
+            self._pace.keep()
         self._tell(
             "job.finished", state=state, folder=str(outcome.folder) if outcome else None, exit_code=int(code),
             error=error.as_dict() if error else None, seconds=round(time.monotonic() - start, 3),
@@ -172,16 +176,22 @@ class Conductor:
         self._folder = folder
         skipped = skipped_by_options(self.job.options)
         running = [spec for spec in self._plan.specs if spec.name not in kept and spec.name not in skipped]
-        self._progress = JobProgress(running)
+        self._pace = Pace()
+        weights = {spec.name: self._pace.of(spec, self._engine_name(spec)) for spec in running}
+        self._progress = JobProgress(weights)
         self._session.state = "running"
         self._save()
         self._tell(
             "job.started", session_id=self._session.session_id, name=self.job.image_name, kept=list(kept),
             stages=[
-                {"name": spec.name, "title_en": spec.title_en, "title_zh": spec.title_zh, "weight": spec.weight}
-                for spec in running
+                {"name": s.name, "title_en": s.title_en, "title_zh": s.title_zh, "weight": weights[s.name]}
+                for s in running
             ],
         )  # fmt: skip
+
+    def _engine_name(self, spec: StageSpec) -> str | None:
+        choice = self._choices.get(spec.name)
+        return choice.card.name if isinstance(choice, registry.Choice) else None
 
     def _finish(self, specs: list[StageSpec]) -> Outcome:
         try:
@@ -265,6 +275,8 @@ class Conductor:
                     raise _StageFailed(error) from None
             else:
                 self._take(spec, record, fields)
+                if attempt == 1:
+                    self._pace.learn(spec, record.engine, record.seconds or 0.0)
                 return
             if attempt == ATTEMPTS:
                 raise _StageFailed(error)

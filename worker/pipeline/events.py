@@ -11,20 +11,18 @@ job.finished    state, folder, exit_code, error ({code, en, zh, fix} or null), s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any
-
-from worker.stages.base import StageSpec
 
 Event = dict[str, Any]
 Listener = Callable[[Event], None]
 
 
 class JobProgress:
-    """The fraction of a whole job by its stages' weights. Never goes back, is 1 only when all stages ended."""
+    """The fraction of a whole job by its stages' expected seconds. Never goes back, is 1 only when all ended."""
 
-    def __init__(self, specs: Iterable[StageSpec]) -> None:
-        self._weights = {spec.name: max(spec.weight, 1e-6) for spec in specs}
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        self._weights = dict(weights)
         self._total = sum(self._weights.values())
         self._ended = 0.0
         self.fraction = 0.0

@@ -180,10 +180,12 @@ def room(s: Stage) -> Scene:
     if s.rng.random() < 0.6:
         furniture.rug((s.between(1.6, 2.6), s.between(1.2, 1.8)), s.colour(0.05, 0.35), s.colour(0.1, 0.4)).place(
             (s.between(-0.4, 0.4), D * 0.55, 0), s.between(-8, 8))
-    for _ in range(int(s.rng.integers(1, 4))):
-        w, h = s.between(0.3, 0.9), s.between(0.3, 0.7)
-        x = s.between(-W / 2 + 0.6, W / 2 - 0.6)
-        furniture.framed_picture((w, h), int(s.rng.integers(1000))).place((x, D, 1.65))
+    pictures = int(s.rng.integers(1, 4))
+    bay = (W - 1.0) / pictures
+    for k in range(pictures):
+        w, h = s.between(0.3, min(0.9, bay - 0.3)), s.between(0.3, 0.7)
+        at = (-W / 2 + 0.5 + (k + 0.5) * bay + s.between(-0.1, 0.1), D, 1.65)
+        furniture.framed_picture((w, h), int(s.rng.integers(1000))).place(at)
     # Against the back wall, facing the room; may hide behind others.
     for x in (-W / 4, W / 4):
         if s.rng.random() < 0.75:
@@ -214,7 +216,7 @@ def room(s: Stage) -> Scene:
             x, y, _ = s.taken[-1]
             bulb((x, y, 1.38), (1.0, 0.62, 0.32), 120 if night else 40)
     key = np.array([0.02, -0.05, 1.0]) if night else np.array(s.key)
-    return Scene("room", s.size, lens, key, s.between(0.1, 0.5), s.between(0, 0.012), (0.5, 0.46, 0.42), 0.0,
+    return Scene("room", s.size, lens, key, s.between(0.3, 0.8), s.between(0, 0.012), (0.5, 0.46, 0.42), 0.0,
                  s.pick(LOOKS), people)
 
 

@@ -75,7 +75,9 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     yield start
     for service in started:
         service.process.kill()
-        service.process.communicate()
+        service.process.wait()
+        if service.process.stdout:
+            service.process.stdout.close()
 
 
 def test_announce_file_is_private_true_and_withdrawn(serve: Callable[..., Service]) -> None:
@@ -144,6 +146,15 @@ def test_it_ends_with_its_parent(serve: Callable[..., Service]) -> None:
     assert not (service.state / "service.json").exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_the_announce_file(serve: Callable[..., Service], number: int) -> None:
+    service = serve()
+    service.process.send_signal(number)
+    assert service.process.wait(timeout=10) == 0
+    assert not (service.state / "service.json").exists() and not (service.state / ".lock").exists()
+    assert service.process.stdout and "Traceback" not in service.process.stdout.read()
+
+
 def test_an_open_event_stream_does_not_hold_up_the_end(serve: Callable[..., Service], still: Still) -> None:
     service = serve()
     job = service.upload(still(scene=["idle"]))
@@ -154,4 +165,4 @@ def test_an_open_event_stream_does_not_hold_up_the_end(serve: Callable[..., Serv
     )  # fmt: skip
     assert next(stream.iter_lines()).startswith(b"id: ")
     service.process.send_signal(signal.SIGTERM)
-    assert service.process.wait(timeout=8) is not None
+    assert service.process.wait(timeout=8) == 0

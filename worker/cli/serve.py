@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import secrets
+import signal
 import socket
 import threading
 import time
@@ -58,9 +59,12 @@ def do(arguments: argparse.Namespace, plan: Plan) -> int:
             LOOPBACK | {arguments.host}, arguments.max_upload_mb << 20, arguments.workers,
         )  # fmt: skip
 
-        def end() -> None:
+        def end(*_: object) -> None:
             server.should_exit = True
 
+        # uvicorn ends on these signals and then raises them anew: by then they must not kill what tidies up.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, end)
         app = create_app(settings, plan, end)
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=3))
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")

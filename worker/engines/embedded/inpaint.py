@@ -95,10 +95,17 @@ def _detail(picture: F32, banned: Bool, small: F32, source: I32) -> F32:
     coarse_y = np.minimum((rows / ratio_y).astype(int), small.shape[0] - 1)
     coarse_x = np.minimum((columns / ratio_x).astype(int), small.shape[1] - 1)
     # Whole offsets, so that neighbours with one offset copy a piece without resampling it.
-    shift = source[coarse_y, coarse_x] - np.stack([coarse_y, coarse_x], axis=-1)
+    shift = _calmed(source)[coarse_y, coarse_x]
     from_y = np.clip(rows + np.round(shift[..., 0] * ratio_y).astype(int), 0, height - 1)
     from_x = np.clip(columns + np.round(shift[..., 1] * ratio_x).astype(int), 0, width - 1)
     return lost[from_y, from_x]
+
+
+def _calmed(source: I32) -> I32:
+    """Offsets (h, w, 2) of the match map with stray ones outvoted by their neighbours: pieces copy, combs do not."""
+    own = np.moveaxis(np.mgrid[: source.shape[0], : source.shape[1]], 0, -1)
+    offsets = (source - own).astype(np.float32)
+    return np.dstack([cv2.medianBlur(np.ascontiguousarray(offsets[..., i]), 5) for i in (0, 1)]).astype(np.int32)
 
 
 def _joined(picture: F32, filled: F32, gap: Bool, banned: Bool) -> F32:

@@ -18,7 +18,8 @@ HALF = 3  # 7x7 patches
 ROUNDS = (10, 6, 4, 3)  # search and vote, coarsest level first
 # A patch from another height in the frame usually comes from another surface, or the same one seen at another scale;
 # added to the mean squared colour difference per patch pixel, for a whole window height apart.
-ROW_COST = 0.25
+ROW_COST = 0.12
+RIM_TRUST = 1.3  # per pixel of depth
 FEWEST_SOURCES = 150
 # Films stand level: what lies behind a prop continues sideways (floor, skirting, horizon) rather than up or down.
 SIDEWAYS = 8
@@ -75,6 +76,9 @@ class _Level:
         touching = ~_whole_patches(hole)
         touching[:HALF], touching[-HALF:], touching[:, :HALF], touching[:, -HALF:] = (False,) * 4
         self.targets = np.argwhere(touching).astype(np.int32)
+        # What lies near the rim is better known than the middle and speaks louder, so the rim grows inwards.
+        depth = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 3)
+        self.trust = (RIM_TRUST ** -depth[tuple(self.targets.T)]).astype(np.float32)[:, None]
         self.index = np.full(hole.shape, -1, dtype=np.int32)
         self.index[tuple(self.targets.T)] = np.arange(len(self.targets))
 
@@ -142,7 +146,7 @@ class _Level:
         Rising sharpness ends in near-copies of single patches: the mean of many is a blur.
         """
         scale = max(float(np.percentile(self.cost, 60)), 1e-5) / sharpness
-        weight = np.exp(-self.cost / (2 * scale))[:, None].astype(np.float32)
+        weight = np.exp(-self.cost / (2 * scale))[:, None].astype(np.float32) * self.trust
         total = np.zeros((self.height, self.width, 4), dtype=np.float32)
         for dy in range(-HALF, HALF + 1):
             for dx in range(-HALF, HALF + 1):

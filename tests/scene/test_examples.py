@@ -16,7 +16,7 @@ from worker.formats.image import read_rgb
 from worker.formats.pointmap import pixel_rays
 from worker.formats.rasteriser import psnr_db, render
 
-SCALE = 0.5  # seconds instead of minutes; a smaller picture has more detail a pixel, so this is the harder test
+HALF = 0.5  # seconds instead of minutes; a smaller picture has more detail a pixel, so this is the harder test
 
 
 def lifted(still: np.ndarray, **fields):
@@ -29,17 +29,17 @@ def lifted(still: np.ndarray, **fields):
     return engine.run(request, lambda fraction: None).gaussians
 
 
-def small_still(examples_dir: Path, name: str) -> np.ndarray:
+def scaled_still(examples_dir: Path, name: str, scale: float) -> np.ndarray:
     still = read_rgb(examples_dir / f"{name}.png")
-    return cv2.resize(still, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_AREA)
+    return cv2.resize(still, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
-@pytest.mark.parametrize("name", ["interior", "street", "tabletop"])
-def test_with_true_depth(examples_dir: Path, name: str) -> None:
-    still = small_still(examples_dir, name)
+@pytest.mark.parametrize(("name", "scale"), [("interior", HALF), ("street", 1.0), ("tabletop", HALF)])
+def test_with_true_depth(examples_dir: Path, name: str, scale: float) -> None:
+    still = scaled_still(examples_dir, name, scale)
     height, width = still.shape[:2]
     truth = json.loads((examples_dir / "truth" / f"{name}.json").read_text("utf-8"))
-    K = (np.array(truth["intrinsics"]) * [[SCALE], [SCALE], [1]]).astype(np.float32)
+    K = (np.array(truth["intrinsics"]) * [[scale], [scale], [1]]).astype(np.float32)
     with np.load(examples_dir / "truth" / f"{name}.npz") as stored:
         depth = cv2.resize(stored["depth"].astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST)
     sky = ~np.isfinite(depth)
@@ -56,7 +56,7 @@ def test_with_true_depth(examples_dir: Path, name: str) -> None:
 
 
 def test_with_the_layout_preview(examples_dir: Path) -> None:
-    still = small_still(examples_dir, "street")
+    still = scaled_still(examples_dir, "street", HALF)
     seen = LayoutPreview().run(GeometryRequest(still, None), lambda fraction: None)
     cloud = lifted(still, points=seen.points, mask=seen.mask, sky=seen.sky, intrinsics=seen.intrinsics)
     picture = render(cloud, np.eye(4), seen.intrinsics, still.shape[:2])

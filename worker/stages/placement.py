@@ -239,7 +239,7 @@ def _record(ctx: StageContext, item: Placing, up: F64) -> PlacedProp:
     warnings = []
     if found.iou < POOR_IOU:
         warnings.append(ctx.notice("placement.poor_silhouette", label=prop.label, percent=round(100 * found.iou)))
-    if item.support is None:
+    if not item.grounded:
         warnings.append(ctx.notice("placement.not_grounded", label=prop.label))
     ctx.warnings.extend(warnings)
     return PlacedProp(
@@ -266,8 +266,8 @@ def _record(ctx: StageContext, item: Placing, up: F64) -> PlacedProp:
 
 
 def pose_confidence(found: Agreement, relief: bool, grounded: bool) -> float:
-    """0..1: the silhouette's IoU, lowered where depth disagrees, was only guessed, or nothing carries the prop."""
-    depth = 0.0 if found.depth_ratio is None else min(abs(found.depth_ratio - 1) / 0.2, 1.0)
+    """0..1: the silhouette's IoU, lowered where measured depth disagrees, depth was guessed or nothing carries it."""
+    depth = 0.0 if found.depth_ratio is None or not relief else min(abs(found.depth_ratio - 1) / 0.2, 1.0)
     confidence = max(0.0, found.iou) * (1 - 0.5 * depth)
     return confidence * (1.0 if relief else 0.7) * (1.0 if grounded else 0.85)
 

@@ -1,11 +1,8 @@
 """How deep is it? Front and back of a prop behind every pixel of its silhouette.
 
-Without a learned shape prior the body is guessed from what a silhouette and gravity do tell: cut into horizontal
-slices, each slice is an ellipse as wide as the silhouette's row and at most as deep as the part is thick (the largest
-circle that fits into the outline there). Seen from the camera's pitch the stack of slices covers the silhouette, and
-the first and the last slice that a pixel meets are its front and its back. Upright things turned on a lathe come out
-right, with a flat top and bottom; thin parts (handles, legs) come out thin; plates seen from above come out flat.
-Where the pointmap shows real relief, it replaces the guessed front.
+Without a learned shape prior the body is guessed from what a silhouette and gravity do tell (prop_slices.py). Where the
+pointmap shows real relief, it replaces the guessed front, and the unseen back is the front turned about the upright
+axis.
 """
 
 from __future__ import annotations
@@ -18,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.arrays import F32, F64, Bool
+from worker.engines.embedded.prop_slices import core_of, local_thickness, stack_of_slices
 
-_GRID = 144  # longest side of the working grid: depth is smooth, the outline is not taken from here
+_GRID = 168  # longest side of the working grid: depth is smooth, the outline is not taken from here
 _STEEP = np.radians(60.0)  # beyond, rows no longer are slices: the prop is seen from straight above or below
 
 
@@ -45,15 +43,16 @@ def sliced(solid: Bool, pitch: float, roll: float) -> Thickness:
     small, scale = _reduced(solid)
     level = _Level(small.shape, roll)
     turned = level.mask(small)
-    local = _local_thickness(turned)
+    soft = cv2.resize(solid.astype(np.float32), small.shape[::-1], interpolation=cv2.INTER_AREA)
+    cover = level.field(np.asarray(soft, np.float32))
+    local = local_thickness(turned)
     if abs(pitch) > _STEEP:
         front, back = _pillow(turned, local)
     else:
         flip = pitch < 0  # looking up: the same with heights reversed
-        stack = turned[::-1] if flip else turned
-        front, back = _stack(stack, local[::-1] if flip else local, abs(float(np.sin(pitch))))
-        if flip:
-            front, back = front[::-1], back[::-1]
+        order = slice(None, None, -1 if flip else 1)
+        fields = stack_of_slices(turned[order], cover[order], local[order], abs(float(np.sin(pitch))))
+        front, back = (field[order] for field in fields)
     front, back = (level.back(_filled(field, turned)) for field in (front, back))
     sigma = 0.012 * max(small.shape)
     front, back = (_blurred(field, small, sigma) for field in (front, back))
@@ -61,6 +60,14 @@ def sliced(solid: Bool, pitch: float, roll: float) -> Thickness:
     middle = 0.5 * (front + back)
     half = np.maximum(0.5 * (front - back), least)
     return Thickness(*(_resized(field, solid.shape) / scale for field in (middle + half, middle - half)))
+
+
+def flattened(guess: Thickness, solid: Bool, share: float = 0.06) -> Thickness:
+    """The same body at most `share` of its smaller extent deep: a picture or a sign on its wall."""
+    rows, columns = np.nonzero(solid)
+    extent = min(np.ptp(rows), np.ptp(columns)) + 1
+    factor = min(1.0, share * extent / max(float((guess.front - guess.back)[solid].max()), 1e-6))
+    return Thickness(guess.front * factor, guess.back * factor)
 
 
 def with_relief(
@@ -97,14 +104,14 @@ def with_relief(
     shift = float(np.median((front - guess.front)[solid]))
     back = guess.back + shift
     if abs(pitch) <= _STEEP:
-        back = _half_turn(front, front - thick, shift, solid, pitch, roll)
-    return Thickness(front, np.minimum(back, front - 0.25 * thick).astype(np.float32))
+        back = _half_turn(front, thick, shift, solid, pitch, roll)
+    return Thickness(front, np.minimum(back, front - 0.05 * thick).astype(np.float32))
 
 
 def _half_turn(
-    front: F32, otherwise: F32, guessed_axis: float, solid: Bool, pitch: float, roll: float
+    front: F32, thick: F32, guessed_axis: float, solid: Bool, pitch: float, roll: float
 ) -> F32:
-    """The back, as the front turned by 180 degrees about the upright axis; `otherwise` for parts that stick out.
+    """The back, as the front turned by 180 degrees about the upright axis; parts that stick out stay thin.
 
     A front without bend (a box face on) does not tell its axis; then the guessed body's stands.
     """
@@ -112,15 +119,17 @@ def _half_turn(
     level = _Level(small.shape, roll)
     mask = level.mask(small)
     size = (small.shape[1], small.shape[0])
-    near, rest = (
+    near, depth = (
         level.field(np.asarray(cv2.resize(field, size, interpolation=cv2.INTER_AREA), np.float32) * scale)
-        for field in (front, otherwise)
+        for field in (front, thick)
     )
-    core = _core(mask, _local_thickness(mask))
+    local = local_thickness(mask)
+    core = core_of(mask, local)
+    rest = near - np.minimum(depth, 1.5 * local)
     rows = np.flatnonzero(core.any(axis=1))
     left = np.argmax(core[rows], axis=1)
     right = core.shape[1] - 1 - np.argmax(core[rows, ::-1], axis=1)
-    axis = min(_axis(near, rows, left, right), guessed_axis * scale)
+    axis = _axis(near, rows, left, right, guessed_axis * scale)
     centre = np.zeros(core.shape[0])
     centre[rows] = cv2.GaussianBlur((0.5 * (left + right))[:, None], (0, 0), 2.0)[:, 0]
     row, column = np.nonzero(core)
@@ -133,11 +142,12 @@ def _half_turn(
     np.minimum.at(target, (target_row[hit], target_column[hit]), offset[hit].astype(np.float32))
     known = np.isfinite(target) & core
     back = np.where(core & known.any(), _filled(np.where(known, target, np.nan).astype(np.float32), known), rest)
+    back = np.minimum(back, near - 0.25 * np.minimum(depth, 3 * local))
     back = np.asarray(cv2.medianBlur(back.astype(np.float32), 5), np.float32)
     return _resized(_blurred(level.back(_filled(back, mask)), small, 0.012 * max(small.shape)), solid.shape) / scale
 
 
-def _axis(front: F32, rows: NDArray[Any], left: NDArray[Any], right: NDArray[Any]) -> float:
+def _axis(front: F32, rows: NDArray[Any], left: NDArray[Any], right: NDArray[Any], guessed: float) -> float:
     """Offset of the upright axis; `rows` from above. Left and right rim of a slice are opposite points, it is between.
 
     Depth at the very rim is never measured well, so it is extrapolated from 30, 60 and 85 % of the half width: as a
@@ -156,7 +166,10 @@ def _axis(front: F32, rows: NDArray[Any], left: NDArray[Any], right: NDArray[Any
     circle = at85 - np.sqrt(1 - 0.85**2) * fall / (np.sqrt(1 - 0.6**2) - np.sqrt(1 - 0.85**2))
     line = at85 - 0.6 * fall
     straight = np.clip(((at30 - at60) / np.where(np.abs(fall) > 1e-6, fall, 1e-6) - 0.56) / 0.64, 0, 1)
-    return float(np.median(circle + straight * (line - circle)))
+    bent = float(np.clip(np.median(fall / half) / 0.15, 0, 1))
+    seen = float(np.median(circle + straight * (line - circle)))
+    boxy = float(np.median(straight))  # of round things the guessed body is right; the rim's blur may only hide depth
+    return bent * (boxy * seen + (1 - boxy) * min(seen, guessed)) + (1 - bent) * guessed
 
 
 def _reduced(solid: Bool) -> tuple[Bool, float]:
@@ -209,137 +222,6 @@ class _Level:
             flags=flags, borderMode=cv2.BORDER_REPLICATE,
         )  # fmt: skip
         return np.asarray(level, np.float32)
-
-
-def _local_thickness(mask: Bool) -> F32:
-    """Radius of the largest circle inside the mask that covers each pixel (Hildebrand & Rüegsegger 1997)."""
-    padded = np.pad(mask.astype(np.uint8), 1)
-    distance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)
-    peaks = (distance > 0) & (distance >= cv2.dilate(distance, np.ones((3, 3), np.uint8)) - 1e-3)
-    rows, columns = np.nonzero(peaks)
-    result = distance.copy()
-    for index in np.argsort(distance[rows, columns], kind="stable"):
-        row, column = int(rows[index]), int(columns[index])
-        radius = float(distance[row, column])
-        cv2.circle(result, (column, row), max(0, round(radius - 0.5)), radius, -1)
-    result[padded == 0] = 0
-    return np.asarray(result[1:-1, 1:-1], np.float32)
-
-
-def _stack(mask: Bool, local: F32, sine: float) -> tuple[F32, F32]:
-    """Front and back of the stack of slices; NaN where no slice covers a pixel. Camera looks down by asin(sine)."""
-    front = np.full(mask.shape, -np.inf, np.float32)
-    back = np.full(mask.shape, np.inf, np.float32)
-    core = _core(mask, local)
-    for part in (core, mask & ~core):
-        part_front, part_back = _stack_part(part, local, sine)
-        front = np.fmax(front, part_front)
-        back = np.fmin(back, part_back)
-    missing = ~np.isfinite(front)
-    front[missing] = back[missing] = np.nan
-    return front, back
-
-
-def _core(mask: Bool, local: F32) -> Bool:
-    """The body without what is thin and sticks out (handles, legs, necks); mere corners of the body stay with it."""
-    radius = float(local.max())
-    core = mask & (local >= 0.45 * radius)
-    away = cv2.distanceTransform((~core).astype(np.uint8), cv2.DIST_L2, 5)
-    count, labels = cv2.connectedComponents((mask & ~core).astype(np.uint8), connectivity=4)
-    for label in range(1, count):
-        part = labels == label
-        if away[part].max() < 0.45 * radius:
-            core |= part
-    return core
-
-
-def _stack_part(mask: Bool, local: F32, sine: float) -> tuple[F32, F32]:
-    height, width = mask.shape
-    front = np.full(mask.shape, np.nan, np.float32)
-    back = np.full(mask.shape, np.nan, np.float32)
-    up, down = _run_lengths(mask), _run_lengths(mask[::-1])[::-1]
-    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
-    reach = int(0.7 * local[mask].max()) if mask.any() else 0
-    column = np.ones((2 * reach + 1, 1), np.uint8)
-    local = np.asarray(cv2.dilate(np.where(mask, local, 0), column), np.float32)  # corners are no thin parts
-    ends: dict[int, list[int]] = {}
-    round_depth = {label: _roundness(labels == label, sine) for label in range(1, count)}
-    # A part lower in the picture than its width would show is flat: no slice may be deeper than the part is tall.
-    deepest = np.full(count, np.inf)
-    room = np.minimum(up, down)
-    for label in range(1, count):
-        deepest[label] = float(room[labels == label].max()) / max(sine, 1e-6)
-    for row in range(height):
-        for start, end in _runs(mask[row]):
-            centre, half = 0.5 * (start + end), 0.5 * (end - start)
-            middle = min(int(centre), width - 1)
-            label = int(labels[row, middle]) or int(labels[row, start])
-            thick = max(float(local[row, start:end].max()), round_depth[label] * half)
-            deep = min(half, thick, deepest[label])
-            fit = min(1.0, float(room[row, middle]) / max(deep * sine, 1e-6))
-            if fit < 0.8:
-                continue  # the slice would stick out above or below: the body has ended
-            ends.setdefault(label, []).append(row)
-            columns = np.arange(start, end)
-            profile = fit * deep * np.sqrt(np.maximum(0.0, 1 - ((columns + 0.5 - centre) / (half * fit)) ** 2))
-            reach = int(np.ceil(deep * sine))
-            top, bottom = max(0, row - reach), min(height, row + reach + 1)
-            step = (np.arange(top, bottom) - row)[:, None]
-            covered = (np.abs(step) <= sine * profile) & mask[top:bottom, start:end] & (profile > 0)
-            slope = max(sine, 1e-6)
-            near = np.minimum(profile, (step + 1) / slope)
-            far = np.maximum(-profile, (step - 1) / slope)
-            view_front, view_back = front[top:bottom, start:end], back[top:bottom, start:end]
-            fresh = covered & np.isnan(view_front)
-            view_front[fresh] = near[fresh]
-            view_back[covered] = far[covered]
-    _cap(front, back, mask, labels, ends, sine)
-    return front, back
-
-
-def _cap(front: F32, back: F32, mask: Bool, labels: NDArray[Any], ends: dict[int, list[int]], sine: float) -> None:
-    """What sticks out above the highest slice or below the lowest lies in that slice's plane (corners of boxes)."""
-    if sine < 0.1:
-        return
-    rows = np.arange(mask.shape[0])[:, None] + np.zeros(mask.shape[1])
-    for label, kept in ends.items():
-        bare = (labels == label) & np.isnan(front)
-        deepest = 1.3 * float(np.nanmax(front, where=labels == label, initial=0.0))
-        for outside, end in ((rows < min(kept), min(kept)), (rows > max(kept), max(kept))):
-            corner = bare & outside
-            front[corner] = back[corner] = np.clip((rows[corner] - end) / sine, -deepest, deepest)
-
-
-def _roundness(part: Bool, sine: float) -> float:
-    """0..1: how deep a part is for its width, from its lower outline. Seen from above a round foot bends, a wall's not.
-
-    The foot of a disc of radius a bends by a * sin(pitch) * (1 - sqrt(1 - 0.7^2)) at 0.7 a beside its middle.
-    """
-    columns = np.flatnonzero(part.any(axis=0))
-    half = 0.5 * len(columns)
-    bend = half * sine * (1 - np.sqrt(1 - 0.7**2))
-    if bend < 4.0:
-        return 0.0  # less than the grid can tell
-    low = part.shape[0] - 1 - np.argmax(part[::-1, columns], axis=0)
-    place = (np.arange(len(columns)) + 0.5) / half - 1
-    middle = float(np.median(low[np.abs(place) < 0.15]))
-    sides = [float(np.median(low[np.abs(place - side) < 0.1])) for side in (-0.7, 0.7)]
-    return float(np.clip((middle - max(sides)) / bend, 0.0, 1.0))
-
-
-def _run_lengths(mask: Bool) -> F32:
-    """Number of mask pixels from each pixel upwards without a gap, itself included."""
-    lengths = np.zeros(mask.shape, np.float32)
-    running = np.zeros(mask.shape[1], np.float32)
-    for row in range(mask.shape[0]):
-        running = np.where(mask[row], running + 1, 0)
-        lengths[row] = running
-    return lengths
-
-
-def _runs(line: Bool) -> list[tuple[int, int]]:
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], line.astype(np.int8), [0]])))
-    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
 
 def _pillow(mask: Bool, local: F32) -> tuple[F32, F32]:

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from worker.arrays import F64, I32, Bool
+from worker.arrays import F32, F64, I32, Bool
 from worker.engines.contract import EngineNotice, Progress, PropRequest, PropResult
 from worker.engines.embedded.prop_outline import EmptyOutline, Sheet, solid_alpha, triangulate
-from worker.engines.embedded.prop_shape import Thickness, sliced, with_relief
+from worker.engines.embedded.prop_shape import Thickness, flattened, sliced, with_relief
 from worker.engines.embedded.prop_skin import surface_gaussians, texture_of, uv_of
 from worker.formats.mesh import TexturedMesh
 from worker.session.frames import level_from_camera
@@ -40,6 +40,8 @@ class EmbeddedProps:
             raise EmptyOutline("its cut-out holds nothing solid")
         view = View.of(request, solid)
         guess = sliced(solid, view.pitch, view.roll)
+        if _on_a_wall(request, solid):
+            guess = flattened(guess, solid)
         view.set_distance(request, solid, guess)
         body, notices = guess, []
         relief = _relief(request, solid, guess, view)
@@ -116,10 +118,11 @@ class View:
         """
         wanted = None
         if request.points is not None:
+            wanted = self._contact(request, solid, guess) if not request.relief else None
             valid = solid if request.mask is None else solid & request.mask
             inner = cv2.erode(valid.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
             valid = inner if inner.sum() >= 16 else valid
-            if valid.any():
+            if wanted is None and valid.any():
                 wanted = request.points[valid].astype(np.float64) @ self.direction, guess.front[valid]
         if wanted is None and request.ground_plane is not None:
             normal, offset = np.asarray(request.ground_plane[0], dtype=np.float64), request.ground_plane[1]
@@ -135,6 +138,28 @@ class View:
         for _ in range(4):  # pixels get larger with distance, so the thickness follows
             self.distance = float(np.median(wanted[0] + wanted[1] * self.unit))
 
+    def _contact(self, request: PropRequest, solid: Bool, guess: Thickness) -> tuple[F64, F32] | None:
+        """In a guessed layout the floor just below the foot is all that tells the distance: where the foot meets it."""
+        assert request.points is not None
+        rows, columns = np.nonzero(solid.any(axis=1))[0], np.nonzero(solid.any(axis=0))[0]
+        tall = rows[-1] - rows[0] + 1
+        lowest = len(solid) - 1 - np.argmax(solid[::-1, columns], axis=0)
+        standing = (lowest >= rows[-1] - max(2, round(0.12 * tall))) & (lowest + 3 < len(solid))
+        row, column = lowest[standing], columns[standing]
+        if request.mask is not None:
+            usable = request.mask[row + 3, column]
+            row, column = row[usable], column[usable]
+        if len(row) < 4:
+            return None
+        height = float(np.median(request.points[row + 3, column].astype(np.float64) @ self.up))
+        rays = self.rays(np.stack([column + 0.5, row + 1.0], axis=1))
+        climb = rays @ self.up
+        meets = climb * np.sign(height) > 1e-3  # towards the floor, and not along it
+        if meets.sum() < 4:
+            return None
+        distance = height / climb[meets] * (rays[meets] @ self.direction)
+        return distance, guess.front[row[meets], column[meets]]
+
     def pose(self, points: F64) -> F64:
         """4x4 camera_from_prop: Z up, -Y towards the camera, origin under the middle of the foot."""
         height = points @ self.up
@@ -147,6 +172,22 @@ class View:
         pose[:3, :3] = rotation
         pose[:3, 3] = rotation @ origin
         return pose
+
+
+def _on_a_wall(request: PropRequest, solid: Bool) -> bool:
+    """In a guessed layout: whatever lies around the prop, below it too, is as far as the prop itself."""
+    if request.points is None or request.relief:
+        return False
+    reach = max(3, round(0.06 * float(np.sqrt(solid.sum()))))
+    gap = cv2.dilate(solid.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    ring = cv2.dilate(solid.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
+    rows = np.nonzero(solid.any(axis=1))[0]
+    foot = np.arange(len(solid))[:, None] > rows[-1] - 0.3 * len(rows)
+    own = float(np.median(request.points[..., 2][solid]))
+    around = [ring & ~gap & ~foot, ring & ~gap & foot]
+    return all(
+        side.sum() >= 16 and abs(float(np.median(request.points[..., 2][side])) / own - 1) < 0.02 for side in around
+    )
 
 
 def _relief(request: PropRequest, solid: Bool, guess: Thickness, view: View) -> Thickness | None:

@@ -43,10 +43,20 @@ def measures(disparity: np.ndarray, depth: np.ndarray, seed: int = 0) -> dict[st
     far = np.abs(np.log(depth[i] / depth[j])) > 0.1
     order = np.sign(disparity[i] - disparity[j]) == np.sign(depth[j] - depth[i])
     ratio = np.maximum(aligned / depth, depth / aligned)
-    return {"absrel": float(np.mean(np.abs(aligned - depth) / depth)), "delta": float(np.mean(ratio < 1.25)), "ordinal": float(order[far].mean()) if far.any() else 1.0, "absrel_scale": float(np.mean(np.abs(shape - depth) / depth))}
+    return {
+        "absrel": float(np.mean(np.abs(aligned - depth) / depth)),
+        "delta": float(np.mean(ratio < 1.25)),
+        "ordinal": float(order[far].mean()) if far.any() else 1.0,
+        "absrel_scale": float(np.mean(np.abs(shape - depth) / depth)),
+    }
 
 
-def evaluate(predict: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]], photos: Path, long_side: int = LONG_SIDE, sheet: Path | None = None) -> dict[str, dict[str, float]]:
+def evaluate(
+    predict: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]],
+    photos: Path,
+    long_side: int = LONG_SIDE,
+    sheet: Path | None = None,
+) -> dict[str, dict[str, float]]:
     """`predict` maps (1,3,H,W) float32 sRGB 0-255 to the network's three outputs. Returns measures per photo."""
     data, out, tiles = np.load(photos), {}, []
     for name in data["names"]:
@@ -67,10 +77,24 @@ def evaluate(predict: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.nd
         q = np.clip(disparity / np.percentile(disparity, 99.5), 0, 1)
         t = np.where(valid, 1 / np.where(valid, depth, 1), 0)
         t = np.clip(t / np.percentile(t[valid], 99), 0, 1)
-        kind = np.array([[60, 60, 220], [120, 120, 120], [230, 190, 90], [60, 200, 60]], np.uint8)[dense[0, 3:7].argmax(0)]
-        strip = [rgb[..., ::-1], *[cv2.applyColorMap((m * 255).astype(np.uint8), cv2.COLORMAP_INFERNO) for m in (t, q)], kind]
+        kind = np.array([[60, 60, 220], [120, 120, 120], [230, 190, 90], [60, 200, 60]], np.uint8)[
+            dense[0, 3:7].argmax(0)
+        ]
+        strip = [
+            rgb[..., ::-1],
+            *[cv2.applyColorMap((m * 255).astype(np.uint8), cv2.COLORMAP_INFERNO) for m in (t, q)],
+            kind,
+        ]
         tile = np.hstack([cv2.resize(s, (240, 180), interpolation=cv2.INTER_AREA) for s in strip])
-        cv2.putText(tile, f"{name} {row['absrel']:.3f} {row['delta']:.2f} row {row['row_absrel']:.3f} fov {hfov:.0f}/{fov:.0f}", (4, 14), 0, 0.45, (0, 255, 0), 1)
+        cv2.putText(
+            tile,
+            f"{name} {row['absrel']:.3f} {row['delta']:.2f} row {row['row_absrel']:.3f} fov {hfov:.0f}/{fov:.0f}",
+            (4, 14),
+            0,
+            0.45,
+            (0, 255, 0),
+            1,
+        )
         tiles.append(tile)
     if sheet:
         tiles += [np.zeros_like(tiles[0])] * (len(tiles) % 2)
@@ -82,10 +106,14 @@ def table(result: dict[str, dict[str, float]], skip: tuple[str, ...] = ("iclroom
     """Text table; pictures whose name starts with `skip` (rendered, not real) are listed but not averaged."""
     lines = [f"{'photo':14s} absrel delta  ordin  | row: absrel delta  ordin | scale-only | hfov  error"]
     for name, r in result.items():
-        lines.append(f"{name:14s} {r['absrel']:.3f}  {r['delta']:.3f}  {r['ordinal']:.3f}  |      {r['row_absrel']:.3f}  {r['row_delta']:.3f}  {r['row_ordinal']:.3f} | {r['absrel_scale']:.3f}      | {r['hfov']:5.1f} {r['hfov_error']:5.1f}")
+        lines.append(
+            f"{name:14s} {r['absrel']:.3f}  {r['delta']:.3f}  {r['ordinal']:.3f}  |      {r['row_absrel']:.3f}  {r['row_delta']:.3f}  {r['row_ordinal']:.3f} | {r['absrel_scale']:.3f}      | {r['hfov']:5.1f} {r['hfov_error']:5.1f}"
+        )
     real = [r for n, r in result.items() if not n.startswith(skip)]
     mean = lambda k: np.mean([r[k] for r in real])  # noqa: E731
-    lines.append(f"{'mean of ' + str(len(real)):14s} {mean('absrel'):.3f}  {mean('delta'):.3f}  {mean('ordinal'):.3f}  |      {mean('row_absrel'):.3f}  {mean('row_delta'):.3f}  {mean('row_ordinal'):.3f} | {mean('absrel_scale'):.3f}      | median hfov error {np.nanmedian([r['hfov_error'] for r in real]):.1f}; better than rows on {sum(r['absrel'] < r['row_absrel'] for r in real)}")
+    lines.append(
+        f"{'mean of ' + str(len(real)):14s} {mean('absrel'):.3f}  {mean('delta'):.3f}  {mean('ordinal'):.3f}  |      {mean('row_absrel'):.3f}  {mean('row_delta'):.3f}  {mean('row_ordinal'):.3f} | {mean('absrel_scale'):.3f}      | median hfov error {np.nanmedian([r['hfov_error'] for r in real]):.1f}; better than rows on {sum(r['absrel'] < r['row_absrel'] for r in real)}"
+    )
     return "\n".join(lines)
 
 

@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
-
 from model import GeometryNet
+from onnx import TensorProto, helper, numpy_helper
 
 
 def load(folder: Path) -> GeometryNet:
@@ -36,7 +35,9 @@ def halve(model: onnx.ModelProto, smallest: int = 256) -> None:
             small = numpy_helper.from_array(array.astype(np.float16), tensor.name + "_half")
             model.graph.initializer.remove(tensor)
             model.graph.initializer.append(small)
-            casts.append(helper.make_node("Cast", [small.name], [tensor.name], to=TensorProto.FLOAT, name="cast_" + tensor.name))
+            casts.append(
+                helper.make_node("Cast", [small.name], [tensor.name], to=TensorProto.FLOAT, name="cast_" + tensor.name)
+            )
     for node in reversed(casts):
         model.graph.node.insert(0, node)
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import io
 import re
 import subprocess
 import zipfile
@@ -48,7 +47,9 @@ def download(folder: Path) -> None:
         subprocess.run(["dpkg", "-x", deb.name, "sh3d"], cwd=folder, check=True)
     if not (folder / "pm").exists():
         (folder / "pm").mkdir()
-        subprocess.run(["tar", "xzf", next(folder.glob("pmndrs-assets-*.tgz")).name, "-C", "pm"], cwd=folder, check=True)
+        subprocess.run(
+            ["tar", "xzf", next(folder.glob("pmndrs-assets-*.tgz")).name, "-C", "pm"], cwd=folder, check=True
+        )
 
 
 def read_catalogue(archive: zipfile.ZipFile) -> list[dict[str, str]]:
@@ -119,14 +120,18 @@ def read_obj(text: str) -> tuple[np.ndarray, np.ndarray, dict[str, tuple[np.ndar
     return xyz, uv, out, libs
 
 
-def decimate(xyz: np.ndarray, tri: np.ndarray, uv: np.ndarray, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def decimate(
+    xyz: np.ndarray, tri: np.ndarray, uv: np.ndarray, target: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Quadric decimation of one material's triangles; texture coordinates follow the nearest old vertex."""
     if len(tri) <= target or len(tri) < 12:
         return xyz, tri, uv
     _, first, weld = np.unique(np.round(xyz / 1e-5).astype(np.int64), axis=0, return_index=True, return_inverse=True)
     welded = weld.reshape(-1)[tri]
     welded = welded[(welded[:, 0] != welded[:, 1]) & (welded[:, 1] != welded[:, 2]) & (welded[:, 0] != welded[:, 2])]
-    points, faces = fast_simplification.simplify(xyz[first], welded.astype(np.int32), target_count=max(8, target), agg=4)
+    points, faces = fast_simplification.simplify(
+        xyz[first], welded.astype(np.int32), target_count=max(8, target), agg=4
+    )
     from scipy.spatial import cKDTree
 
     _, nearest = cKDTree(xyz).query(points)
@@ -158,18 +163,26 @@ def load_model(job: tuple[str, dict[str, str]]) -> dict | None:
             parts, textures = [], {}
             for key, (vi, ti) in groups.items():
                 material = mtl.get(key, {"kd": [0.7] * 3, "ks": 0.0, "ns": 10.0, "d": 1.0, "map": None})
-                if material["d"] < 0.45:  # panes and drinking glass: what stands behind is what a depth truth would hold
+                if (
+                    material["d"] < 0.45
+                ):  # panes and drinking glass: what stands behind is what a depth truth would hold
                     continue
                 pair = np.stack([vi.ravel(), np.maximum(ti.ravel(), 0)], 1)
                 unique, inverse = np.unique(pair, axis=0, return_inverse=True)
                 points, tex = xyz[unique[:, 0]], uv[np.minimum(unique[:, 1], len(uv) - 1)]
                 points, faces, tex = decimate(points, inverse.reshape(-1, 3), tex, int(len(vi) * keep))
                 if material["map"] and f"{folder}/{material['map']}" in names:
-                    raw = cv2.imdecode(np.frombuffer(archive.read(f"{folder}/{material['map']}"), np.uint8), cv2.IMREAD_UNCHANGED)
+                    raw = cv2.imdecode(
+                        np.frombuffer(archive.read(f"{folder}/{material['map']}"), np.uint8), cv2.IMREAD_UNCHANGED
+                    )
                     if raw is not None and raw.dtype == np.uint8:
                         raw = raw if raw.ndim == 3 else cv2.cvtColor(raw, cv2.COLOR_GRAY2BGR)
                         alpha = raw[..., 3:4] if raw.shape[2] == 4 else np.full(raw.shape[:2] + (1,), 255, np.uint8)
-                        raw = cv2.resize(np.concatenate([raw[..., :3], alpha], 2), (FURNITURE_TEXTURE,) * 2, interpolation=cv2.INTER_AREA)
+                        raw = cv2.resize(
+                            np.concatenate([raw[..., :3], alpha], 2),
+                            (FURNITURE_TEXTURE,) * 2,
+                            interpolation=cv2.INTER_AREA,
+                        )
                         textures[f"{folder}/{material['map']}"] = raw
                         material = {**material, "tex": f"{folder}/{material['map']}"}
                 parts.append((points, faces, tex, material))
@@ -194,7 +207,9 @@ def read_hdri(path: Path) -> np.ndarray:
     channels = OpenEXR.File(str(target)).channels()
     rgb = channels["RGB"].pixels if "RGB" in channels else np.stack([channels[c].pixels for c in "RGB"], -1)
     target.unlink()
-    return cv2.resize(np.minimum(rgb.astype(np.float32), 6e4), (256, 128), interpolation=cv2.INTER_AREA).astype(np.float16)
+    return cv2.resize(np.minimum(rgb.astype(np.float32), 6e4), (256, 128), interpolation=cv2.INTER_AREA).astype(
+        np.float16
+    )
 
 
 def main() -> None:
@@ -227,9 +242,13 @@ def main() -> None:
                 if material["tex"] not in texture_names:
                     raw = model["textures"][material["tex"]]
                     texture_names[material["tex"]] = len(texture_bytes)
-                    texture_bytes.append(cv2.imencode(".jpg", raw[..., :3], [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes())
+                    texture_bytes.append(
+                        cv2.imencode(".jpg", raw[..., :3], [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+                    )
                     cut = raw[..., 3] < 128
-                    alpha_bytes.append(cv2.imencode(".png", (~cut).astype(np.uint8))[1].tobytes() if cut.mean() > 0.02 else b"")
+                    alpha_bytes.append(
+                        cv2.imencode(".png", (~cut).astype(np.uint8))[1].tobytes() if cut.mean() > 0.02 else b""
+                    )
                 number = texture_names[material["tex"]]
             key = (*np.round(material["kd"], 3), number, round(material["ks"], 2), round(material["ns"], 0))
             if key not in material_keys:
@@ -245,11 +264,18 @@ def main() -> None:
     cuts = np.cumsum([0, *[i[2] for i in index]])
     xyz, scale = np.concatenate(verts), 1 / 2000.0  # half a millimetre
     tiling, tiling_names = [], []
-    for wheel, prefix in (("robosuite-*.whl", "robosuite/models/assets/textures/"), ("scikit_image-*.whl", "skimage/data/")):
+    for wheel, prefix in (
+        ("robosuite-*.whl", "robosuite/models/assets/textures/"),
+        ("scikit_image-*.whl", "skimage/data/"),
+    ):
         with zipfile.ZipFile(next(args.downloads.glob(wheel))) as handle:
             for name in sorted(handle.namelist()):
                 stem = name.rsplit("/", 1)[-1]
-                if name.startswith(prefix) and name.endswith(".png") and ("robosuite" in name or stem in ("brick.png", "grass.png", "gravel.png")):
+                if (
+                    name.startswith(prefix)
+                    and name.endswith(".png")
+                    and ("robosuite" in name or stem in ("brick.png", "grass.png", "gravel.png"))
+                ):
                     raw = cv2.imdecode(np.frombuffer(handle.read(name), np.uint8), cv2.IMREAD_COLOR)
                     raw = cv2.resize(raw, (TILING_TEXTURE,) * 2, interpolation=cv2.INTER_AREA)
                     tiling.append(cv2.imencode(".jpg", raw, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
@@ -275,7 +301,9 @@ def main() -> None:
         out |= {f"{label}_{k}": v for k, v in pack(blobs).items()}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(args.out, **out)
-    print(f"{len(models)} models, {len(out['tri'])} triangles, {len(texture_bytes)} textures, {args.out.stat().st_size / 2**20:.1f} MiB")
+    print(
+        f"{len(models)} models, {len(out['tri'])} triangles, {len(texture_bytes)} textures, {args.out.stat().st_size / 2**20:.1f} MiB"
+    )
 
 
 if __name__ == "__main__":

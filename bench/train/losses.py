@@ -27,7 +27,11 @@ def gradients(error: Tensor, mask: Tensor, scales: int) -> Tensor:
         s = 2**k
         e, m = error[..., ::s, ::s], mask[..., ::s, ::s]
         mx, my = m[..., 1:] * m[..., :-1], m[..., 1:, :] * m[..., :-1, :]
-        total = total + mean((e[..., 1:] - e[..., :-1]).abs().clamp(max=1.0), mx) + mean((e[..., 1:, :] - e[..., :-1, :]).abs().clamp(max=1.0), my)
+        total = (
+            total
+            + mean((e[..., 1:] - e[..., :-1]).abs().clamp(max=1.0), mx)
+            + mean((e[..., 1:, :] - e[..., :-1, :]).abs().clamp(max=1.0), my)
+        )
     return total
 
 
@@ -50,7 +54,13 @@ def depth_losses(log_disparity: Tensor, depth: Tensor) -> dict[str, Tensor]:
     error = log_disparity - log_truth
     error = torch.where(solid, error - masked_median(error, solid).detach(), 0.0)
     log = mean(error.abs().clamp(max=2.5), some)
-    return {"ssi": ssi, "log": log, "grad": gradients((p - t) * 1.0, every, 4), "edge": gradients(error, some, 4), "_error": error.detach().abs()}
+    return {
+        "ssi": ssi,
+        "log": log,
+        "grad": gradients((p - t) * 1.0, every, 4),
+        "edge": gradients(error, some, 4),
+        "_error": error.detach().abs(),
+    }
 
 
 def instance_targets(objects: Tensor, solid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,16 +93,35 @@ def total_loss(out: tuple[Tensor, Tensor, Tensor], batch: dict[str, Tensor]) -> 
     small = lambda a: a[..., 2::4, 2::4]  # noqa: E731
     solid, kind = small(depth) > 0, small(batch["class"])[:, 0]
     normal = small(batch["normal"])
-    parts["normal"] = mean(1 - (F.normalize(dense[:, :3], dim=1) * normal).sum(1, keepdim=True), (solid & (normal.abs().sum(1, keepdim=True) > 0.5)).float())
-    parts["class"] = F.cross_entropy(dense[:, 3:7], kind, weight=torch.tensor([1.0, 0.7, 1.0, 2.0], device=kind.device), label_smoothing=0.03)
+    parts["normal"] = mean(
+        1 - (F.normalize(dense[:, :3], dim=1) * normal).sum(1, keepdim=True),
+        (solid & (normal.abs().sum(1, keepdim=True) > 0.5)).float(),
+    )
+    parts["class"] = F.cross_entropy(
+        dense[:, 3:7], kind, weight=torch.tensor([1.0, 0.7, 1.0, 2.0], device=kind.device), label_smoothing=0.03
+    )
     offset, counts, edge = instance_targets(small(batch["object"]), solid)
     parts["offset"] = mean((dense[:, 7:9] - offset).abs() * 10, counts.float())
-    parts["boundary"] = F.binary_cross_entropy_with_logits(dense[:, 9:10], edge.float(), pos_weight=torch.tensor(3.0, device=edge.device))
+    parts["boundary"] = F.binary_cross_entropy_with_logits(
+        dense[:, 9:10], edge.float(), pos_weight=torch.tensor(3.0, device=edge.device)
+    )
     spread = dense[:, 10:11].clamp(-4, 2)
     parts["spread"] = mean(small(error).clamp(max=2.5) * torch.exp(-spread) + spread, solid.float())
     focal = torch.log(batch["focal"] * w / (h * h + w * w) ** 0.5)
     parts["lens"] = F.smooth_l1_loss(lens[:, 0], focal, beta=0.1)
     parts["up"] = (1 - (F.normalize(lens[:, 1:4], dim=1) * batch["up"]).sum(1)).mean()
-    weight = {"ssi": 1.0, "log": 1.0, "grad": 0.3, "edge": 0.5, "normal": 0.4, "class": 0.25, "offset": 0.15, "boundary": 0.1, "spread": 0.1, "lens": 1.5, "up": 2.0}
+    weight = {
+        "ssi": 1.0,
+        "log": 1.0,
+        "grad": 0.3,
+        "edge": 0.5,
+        "normal": 0.4,
+        "class": 0.25,
+        "offset": 0.15,
+        "boundary": 0.1,
+        "spread": 0.1,
+        "lens": 1.5,
+        "up": 2.0,
+    }
     loss = sum(weight[k] * v for k, v in parts.items())
     return loss, {k: v.detach() for k, v in parts.items()}

@@ -17,7 +17,15 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 # repeats, kernel, stride, expansion, channels of EfficientNet-Lite2
-STAGES = ((1, 3, 1, 1, 16), (3, 3, 2, 6, 24), (3, 5, 2, 6, 48), (4, 3, 2, 6, 88), (4, 5, 1, 6, 120), (5, 5, 2, 6, 208), (1, 3, 1, 6, 352))
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (3, 3, 2, 6, 24),
+    (3, 5, 2, 6, 48),
+    (4, 3, 2, 6, 88),
+    (4, 5, 1, 6, 120),
+    (5, 5, 2, 6, 208),
+    (1, 3, 1, 6, 352),
+)
 TAPS = (0, 1, 2, 4, 6)
 
 
@@ -69,7 +77,10 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm1, self.qkv, self.out = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.norm2, self.mlp = nn.LayerNorm(width), nn.Sequential(nn.Linear(width, 3 * width), nn.GELU(), nn.Linear(3 * width, width))
+        self.norm2, self.mlp = (
+            nn.LayerNorm(width),
+            nn.Sequential(nn.Linear(width, 3 * width), nn.GELU(), nn.Linear(3 * width, width)),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         n, t, c = x.shape
@@ -137,7 +148,10 @@ class GeometryNet(nn.Module):
 
     def load_backbone(self, path: str) -> None:
         state = torch.load(path, map_location="cpu")
-        missing, _ = self.encoder.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items() if not k.startswith("_fc")}, strict=False)
+        missing, _ = self.encoder.load_state_dict(
+            {k: v.float() if v.is_floating_point() else v for k, v in state.items() if not k.startswith("_fc")},
+            strict=False,
+        )
         if missing:
             raise ValueError(f"The backbone file lacks {missing[:3]}.")
 

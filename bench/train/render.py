@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-
 from shapes import build_shapes, build_textures
 
 INST, LIGHT, SCENE, MAX_LIGHTS = 40, 12, 64, 8
@@ -21,7 +20,16 @@ def compile_kernel(cuda: bool, folder: Path) -> ctypes.CDLL:
     out = folder / ("raycast_cuda.so" if cuda else "raycast_cpu.so")
     source = HERE / "raycast.cu"
     if not out.exists() or out.stat().st_mtime < source.stat().st_mtime:
-        flags = ["nvcc", "-O3", "--use_fast_math", "-std=c++17", "-gencode=arch=compute_90,code=sm_90", "-Xcompiler", "-fopenmp,-fPIC", "--shared"]
+        flags = [
+            "nvcc",
+            "-O3",
+            "--use_fast_math",
+            "-std=c++17",
+            "-gencode=arch=compute_90,code=sm_90",
+            "-Xcompiler",
+            "-fopenmp,-fPIC",
+            "--shared",
+        ]
         flags = flags if cuda else ["g++", "-O3", "-march=native", "-x", "c++", "-fopenmp", "-shared", "-fPIC"]
         subprocess.run([*flags, "-o", str(out), str(source)], check=True)
     return ctypes.CDLL(str(out))
@@ -62,25 +70,45 @@ class Renderer:
             tri = data["tri"][first : first + count].astype(np.int64)
             last = base + tri.max() + 1
             uv = data["uv"][base:last].astype(np.float32)
-            meshes.append((data["xyz"][base:last] * data["xyz_scale"], tri, np.nan_to_num(uv, posinf=0, neginf=0), data["tri_mat"][first : first + count]))
+            meshes.append(
+                (
+                    data["xyz"][base:last] * data["xyz_scale"],
+                    tri,
+                    np.nan_to_num(uv, posinf=0, neginf=0),
+                    data["tri_mat"][first : first + count],
+                )
+            )
         shapes, numbers = build_shapes(), {}
         for key, variants in shapes.items():
             numbers[key] = list(range(len(meshes), len(meshes) + len(variants)))
-            meshes += [(v[0].astype(np.float32), v[1], v[2].astype(np.float32), np.zeros(len(v[1]), np.uint16)) for v in variants]
+            meshes += [
+                (v[0].astype(np.float32), v[1], v[2].astype(np.float32), np.zeros(len(v[1]), np.uint16))
+                for v in variants
+            ]
         self.low = np.stack([m[0].min(0) for m in meshes]).astype(np.float32)
         self.high = np.stack([m[0].max(0) for m in meshes]).astype(np.float32)
 
-        pictures = [cv2.imdecode(np.frombuffer(b, np.uint8), 1)[..., ::-1] for b in unpack(data["tex_data"], data["tex_ends"])]
-        alphas = [cv2.imdecode(np.frombuffer(b, np.uint8), 0) if b else None for b in unpack(data["alpha_data"], data["alpha_ends"])]
+        pictures = [
+            cv2.imdecode(np.frombuffer(b, np.uint8), 1)[..., ::-1] for b in unpack(data["tex_data"], data["tex_ends"])
+        ]
+        alphas = [
+            cv2.imdecode(np.frombuffer(b, np.uint8), 0) if b else None
+            for b in unpack(data["alpha_data"], data["alpha_ends"])
+        ]
         furniture = len(pictures)
-        tiling = [cv2.imdecode(np.frombuffer(b, np.uint8), 1)[..., ::-1] for b in unpack(data["tiling_data"], data["tiling_ends"])]
+        tiling = [
+            cv2.imdecode(np.frombuffer(b, np.uint8), 1)[..., ::-1]
+            for b in unpack(data["tiling_data"], data["tiling_ends"])
+        ]
         made = build_textures()
         pictures += tiling + [m[1] for m in made]
         alphas += [None] * (len(pictures) - furniture)
         printed = {"all": list(range(furniture))}
         for i, (kind, _) in enumerate(made):
             printed.setdefault(kind, []).append(furniture + len(tiling) + i)
-        skies = np.stack([cv2.resize(s.astype(np.float32), (512, 256), interpolation=cv2.INTER_LINEAR) for s in data["sky"]])
+        skies = np.stack(
+            [cv2.resize(s.astype(np.float32), (512, 256), interpolation=cv2.INTER_LINEAR) for s in data["sky"]]
+        )
         skies = skies / np.maximum(np.median(skies[:, :128].mean(-1), axis=(1, 2)), 1e-2)[:, None, None, None]
         self.library = Library(
             [str(n) for n in data["name"]], [str(n) for n in data["category"]], data["size"].astype(np.float32), data["top"], data["elevation"], numbers,
@@ -89,17 +117,25 @@ class Renderer:
 
         blocks, table, offset = [], [], 0
         for picture, alpha in zip(pictures, alphas, strict=True):
-            rgba = np.dstack([picture, np.full(picture.shape[:2], 255, np.uint8) if alpha is None else alpha * 255]).astype(np.uint8)
+            rgba = np.dstack(
+                [picture, np.full(picture.shape[:2], 255, np.uint8) if alpha is None else alpha * 255]
+            ).astype(np.uint8)
             table.append((offset, rgba.shape[0]))
             while True:
                 blocks.append(rgba.reshape(-1, 4).copy())
                 offset += len(blocks[-1])
                 if rgba.shape[0] == 1:
                     break
-                rgba = cv2.resize(rgba, (rgba.shape[0] // 2,) * 2, interpolation=cv2.INTER_AREA).reshape(rgba.shape[0] // 2, rgba.shape[0] // 2, 4)
+                rgba = cv2.resize(rgba, (rgba.shape[0] // 2,) * 2, interpolation=cv2.INTER_AREA).reshape(
+                    rgba.shape[0] // 2, rgba.shape[0] // 2, 4
+                )
         material = data["material"]
         mats = np.zeros(len(material), np.dtype([("f", "f4", 6), ("tex", "i4"), ("alpha", "i4")]))
-        mats["f"][:, :3], mats["f"][:, 3], mats["tex"] = material[:, :3] ** 1.6, material[:, 4], material[:, 3].astype(int)
+        mats["f"][:, :3], mats["f"][:, 3], mats["tex"] = (
+            material[:, :3] ** 1.6,
+            material[:, 4],
+            material[:, 3].astype(int),
+        )
         mats["alpha"] = [int(t >= 0 and alphas[int(t)] is not None) for t in material[:, 3]]
 
         corners = np.concatenate([m[0][m[1]] for m in meshes]).astype(np.float32)
@@ -112,8 +148,14 @@ class Renderer:
         shade = np.zeros(len(mat), np.dtype([("n", "i4", 3), ("uv", "f4", 6), ("mat", "i4")]))
         shade["n"], shade["mat"] = packed, mat
         shade["uv"] = np.concatenate([m[2][m[1]].reshape(-1, 6) for m in meshes])
-        nodes, order, root = np.zeros((len(mat) * 2 + len(count), 16), np.float32), np.zeros(len(mat), np.int32), np.zeros(len(count), np.int32)
-        used = self.lib.build_meshes(ptr(corners), ptr(first), ptr(count), len(count), ptr(nodes), ptr(order), ptr(root))
+        nodes, order, root = (
+            np.zeros((len(mat) * 2 + len(count), 16), np.float32),
+            np.zeros(len(mat), np.int32),
+            np.zeros(len(count), np.int32),
+        )
+        used = self.lib.build_meshes(
+            ptr(corners), ptr(first), ptr(count), len(count), ptr(nodes), ptr(order), ptr(root)
+        )
         tris = np.zeros(len(mat), np.dtype([("v", "f4", 9), ("id", "i4"), ("mat", "i4"), ("pad", "i4")]))
         c = corners[order]
         tris["v"] = np.concatenate([c[:, 0], c[:, 1] - c[:, 0], c[:, 2] - c[:, 0]], 1)
@@ -147,10 +189,26 @@ class Renderer:
         self.lib.build_scenes(ptr(bounds), ptr(count), n, room, ptr(nodes))
         put = [torch.from_numpy(a).to(self.device, non_blocking=True) for a in (nodes, inst, params, lights)]
         new = lambda *s, dtype=torch.float32: torch.empty((n, height, width, *s), dtype=dtype, device=self.device)  # noqa: E731
-        depth, rgb, bounce, scratch, albedo, normal, ids = new(), new(3), new(3), new(3), new(3), new(3), new(dtype=torch.int32)
+        depth, rgb, bounce, scratch, albedo, normal, ids = (
+            new(),
+            new(3),
+            new(3),
+            new(3),
+            new(3),
+            new(3),
+            new(dtype=torch.int32),
+        )
         stream = torch.cuda.current_stream().cuda_stream if self.device.type == "cuda" else 0
         error = self.lib.render(ctypes.byref(self.world), *[ptr(p) for p in put], room, n, width, height,
                                 *[ptr(a) for a in (depth, rgb, bounce, scratch, albedo, normal, ids)], ctypes.c_void_p(stream))  # fmt: skip
         if error:
             raise RuntimeError(f"The ray caster failed with CUDA error {error}.")
-        return {"depth": depth, "rgb": rgb, "normal": normal, "object": ids & 0xFFFF, "class": ids >> 16, "up": torch.from_numpy(np.stack([s["up"] for s in scenes])).to(self.device), "focal": torch.from_numpy(params[:, 12] / width).to(self.device)}
+        return {
+            "depth": depth,
+            "rgb": rgb,
+            "normal": normal,
+            "object": ids & 0xFFFF,
+            "class": ids >> 16,
+            "up": torch.from_numpy(np.stack([s["up"] for s in scenes])).to(self.device),
+            "focal": torch.from_numpy(params[:, 12] / width).to(self.device),
+        }

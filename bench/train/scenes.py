@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from stage import PERSON, STUFF, Kit, Stage
 
 
@@ -15,13 +14,22 @@ def sample_hfov(r: np.random.Generator, aspect: float) -> float:
 
 def sky_of(st: Stage, indoor: bool) -> dict:
     r = st.rng
-    sky: dict = {"gain": r.uniform(0.7, 1.6) if not indoor else 10 ** r.uniform(-0.3, 1.3), "ambient": r.uniform(0.02, 0.12)}
+    sky: dict = {
+        "gain": r.uniform(0.7, 1.6) if not indoor else 10 ** r.uniform(-0.3, 1.3),
+        "ambient": r.uniform(0.02, 0.12),
+    }
     tint = 1 + r.normal(0, 0.08, 3)
     if r.random() < 0.5:
         sky |= {"image": int(r.integers(st.lib.skies)), "zenith": tint}
     else:
-        blue = np.array([0.35, 0.55, 1.0]) * r.uniform(0.5, 1.1) if r.random() < 0.6 else np.full(3, r.uniform(0.5, 1.2))
-        sky |= {"zenith": blue * tint, "horizon": np.array([1, 1, 1]) * r.uniform(0.6, 1.3) * tint, "clouds": r.uniform(0, 1.0) if r.random() < 0.6 else 0.0}
+        blue = (
+            np.array([0.35, 0.55, 1.0]) * r.uniform(0.5, 1.1) if r.random() < 0.6 else np.full(3, r.uniform(0.5, 1.2))
+        )
+        sky |= {
+            "zenith": blue * tint,
+            "horizon": np.array([1, 1, 1]) * r.uniform(0.6, 1.3) * tint,
+            "clouds": r.uniform(0, 1.0) if r.random() < 0.6 else 0.0,
+        }
     if r.random() < (0.08 if indoor else 0.25):
         sky |= {"fog": 10 ** r.uniform(-2.7, -1.1), "fog_colour": np.full(3, r.uniform(0.3, 1.1)) * tint}
     return sky
@@ -81,14 +89,23 @@ def room_shell(st: Stage, wide: float, deep: float, high: float, garage: bool = 
                         st.put(mesh, (*c, 0), min(w / st.lib.size[mesh][0], h / st.lib.size[mesh][2]), yaw, cls=STUFF)
                     else:
                         st.shape("box", (*c, 0), (w, 0.06, h), yaw=yaw, cls=STUFF, paint="wood")
-                        st.shape("ball", (*(c + inward * 0.06 + d * w * 0.4), 1.0), (0.05,) * 3, paint="metal", center=True)
+                        st.shape(
+                            "ball", (*(c + inward * 0.06 + d * w * 0.4), 1.0), (0.05,) * 3, paint="metal", center=True
+                        )
                 else:
                     out = c - inward * r.uniform(1, 4)
                     st.shape("box", (*out, -0.1), (6, 0.1, 3.2), yaw=yaw, cls=STUFF, paint="wall")
                     st.shape("box", (*(c - inward * 2), -0.11), (6, 4, 0.1), yaw=yaw, cls=STUFF, paint="floor")
                     st.shape("box", (*(c - inward * 2), high), (6, 4, 0.1), yaw=yaw, cls=STUFF, paint="wall")
                 for e in (-1, 1):
-                    st.shape("box", (*(c + d * e * w / 2 + inward * 0.05), 0), (0.08, 0.06, h), yaw=yaw, cls=STUFF, paint="wood")
+                    st.shape(
+                        "box",
+                        (*(c + d * e * w / 2 + inward * 0.05), 0),
+                        (0.08, 0.06, h),
+                        yaw=yaw,
+                        cls=STUFF,
+                        paint="wood",
+                    )
                 continue
             trim, t = st.paint("wood" if r.random() < 0.3 else "wall"), r.uniform(0.03, 0.07)
             for e in np.linspace(-1, 1, r.integers(2, 5)):
@@ -102,15 +119,30 @@ def room_shell(st: Stage, wide: float, deep: float, high: float, garage: bool = 
                 st.shape("box", (*c, sill), (w, 0.02, h), yaw=yaw, cls=STUFF, paint=pane, shadow=False)
             if day and panel < 3:
                 panel += 1
-                st.light((*(c + inward * 0.1), sill + h / 2), w * h * 10 ** r.uniform(0, 1) * np.array([1, 1, 1]) * (1 + r.normal(0, 0.07, 3)), kind=2, normal=(*inward, 0), half=min(w, h) / 2)
+                st.light(
+                    (*(c + inward * 0.1), sill + h / 2),
+                    w * h * 10 ** r.uniform(0, 1) * np.array([1, 1, 1]) * (1 + r.normal(0, 0.07, 3)),
+                    kind=2,
+                    normal=(*inward, 0),
+                    half=min(w, h) / 2,
+                )
             if r.random() < 0.45:
                 cloth, drop = st.paint("fabric"), r.choice([sill - 0.1, 0.03])
                 for e in (-1, 1):
                     cw = r.uniform(0.2, 0.5) * w if r.random() < 0.8 else w * 0.52
-                    st.shape("curtain", (*(c + inward * 0.15 + d * e * (w / 2 + 0.1 - cw / 2)), drop), (cw, 0.1, head + 0.12 - drop), yaw=yaw, paint=cloth, cls=STUFF)
+                    st.shape(
+                        "curtain",
+                        (*(c + inward * 0.15 + d * e * (w / 2 + 0.1 - cw / 2)), drop),
+                        (cw, 0.1, head + 0.12 - drop),
+                        yaw=yaw,
+                        paint=cloth,
+                        cls=STUFF,
+                    )
             elif r.random() < 0.2:
                 for z in np.arange(sill + h * r.uniform(0, 0.7), head, 0.045):
-                    st.shape("box", (*(c + inward * 0.05), z), (w, 0.03, 0.004), yaw=yaw, pitch=0.5, cls=STUFF, paint=trim)
+                    st.shape(
+                        "box", (*(c + inward * 0.05), z), (w, 0.03, 0.004), yaw=yaw, pitch=0.5, cls=STUFF, paint=trim
+                    )
         for _ in range(r.integers(0, 5)):  # things on the wall where it is whole
             s, w, h = r.uniform(0.3, length - 0.3), r.uniform(0.15, 1.1), r.uniform(0.15, 0.9)
             if any(s0 - w / 2 < s < s1 + w / 2 for s0, s1, _, _ in openings):
@@ -119,7 +151,9 @@ def room_shell(st: Stage, wide: float, deep: float, high: float, garage: bool = 
             if q < 0.6:
                 obj, pic = st.new_id(), st.paint("poster")
                 st.shape("box", (*(c + inward * 0.075), z), (w, 0.03, h), yaw=yaw, paint="wood", obj=obj)
-                st.shape("box", (*(c + inward * 0.092), z + 0.025), (w - 0.05, 0.006, h - 0.05), yaw=yaw, paint=pic, obj=obj)
+                st.shape(
+                    "box", (*(c + inward * 0.092), z + 0.025), (w - 0.05, 0.006, h - 0.05), yaw=yaw, paint=pic, obj=obj
+                )
             elif q < 0.8:
                 mesh = st.pick(st.kit.wall)
                 st.put(mesh, (*(c + inward * (0.06 + st.lib.size[mesh][1] / 2)), z), 1.0, yaw)
@@ -128,14 +162,23 @@ def room_shell(st: Stage, wide: float, deep: float, high: float, garage: bool = 
                 for e in np.arange(-0.25, 0.3, 0.13):
                     st.item(*(c + inward * 0.16 + d * e), z + 0.03, limit=0.25)
         if r.random() < 0.6:
-            st.shape("box", (*((a + b) / 2 + inward * 0.07), 0), (length, 0.02, r.uniform(0.05, 0.14)), yaw=yaw, cls=STUFF, paint="wood")
+            st.shape(
+                "box",
+                (*((a + b) / 2 + inward * 0.07), 0),
+                (length, 0.02, r.uniform(0.05, 0.14)),
+                yaw=yaw,
+                cls=STUFF,
+                paint="wood",
+            )
     if day and r.random() < 0.45:
         st.sun(r.uniform(3, 25), 0.1)
     warm = np.array([1, r.uniform(0.7, 1), r.uniform(0.45, 1)])
     for _ in range(r.integers(0 if day else 1, 4)):
         x, y, power = r.uniform(-0.35, 0.35) * wide, r.uniform(-0.35, 0.35) * deep, 10 ** r.uniform(0, 1)
         if garage or r.random() < 0.3:
-            st.shape("box", (x, y, high - 0.06), (1.2, 0.2, 0.05), yaw=r.choice([0, np.pi / 2]), paint="light", shadow=False)
+            st.shape(
+                "box", (x, y, high - 0.06), (1.2, 0.2, 0.05), yaw=r.choice([0, np.pi / 2]), paint="light", shadow=False
+            )
             st.light((x, y, high - 0.08), warm * power * 2, kind=2, half=0.5)
         elif r.random() < 0.5:
             mesh = st.pick(st.kit.ceiling)
@@ -163,6 +206,7 @@ def place_model(st: Stage, items: list, top: int = 0):
         if st.lib.top[mesh] > 0.2 and st.rng.random() < 0.6:
             w, d = st.lib.size[mesh][:2] * 0.8
             st.clutter(x, y, st.lib.top[mesh], w, d, st.rng.integers(1, 4 + top), yaw)
+
     return put
 
 
@@ -175,7 +219,9 @@ def room_camera(st: Stage, wide: float, deep: float, high: float, aspect: float)
     for _ in range(14):
         x, y, yaw = *(r.uniform(-0.47, 0.47, 2) * (wide, deep)), r.uniform(0, 2 * np.pi)
         c, s = np.cos(yaw), np.sin(yaw)
-        ahead = min((np.sign(c) * wide / 2 - x) / (c + 1e-9 * np.sign(c)), (np.sign(s) * deep / 2 - y) / (s + 1e-9 * np.sign(s)))
+        ahead = min(
+            (np.sign(c) * wide / 2 - x) / (c + 1e-9 * np.sign(c)), (np.sign(s) * deep / 2 - y) / (s + 1e-9 * np.sign(s))
+        )
         to = spots[:, :2] - (x, y)
         far, side = to @ (c, s), np.abs(to @ (-s, c))
         seen = ((far > 0.8) & (side < far * np.tan(hfov / 2))).sum()
@@ -185,7 +231,12 @@ def room_camera(st: Stage, wide: float, deep: float, high: float, aspect: float)
     _, x, y, yaw = best
     z = np.clip(r.normal(1.4, 0.3), 0.3, high - 0.2)
     pitch = np.clip(r.normal(-0.17, 0.16), -0.9, 0.35) if r.random() < 0.9 else r.uniform(-1.2, -0.4)
-    return (x, y, z), (x + np.cos(yaw), y + np.sin(yaw), z + np.tan(pitch)), hfov, r.normal(0, 0.03) if r.random() < 0.8 else r.normal(0, 0.15)
+    return (
+        (x, y, z),
+        (x + np.cos(yaw), y + np.sin(yaw), z + np.tan(pitch)),
+        hfov,
+        r.normal(0, 0.03) if r.random() < 0.8 else r.normal(0, 0.15),
+    )
 
 
 def room(st: Stage, aspect: float) -> dict:
@@ -194,7 +245,14 @@ def room(st: Stage, aspect: float) -> dict:
     style = r.choice(["living", "office", "kitchen", "bedroom", "hall", "store"], p=[0.32, 0.25, 0.12, 0.12, 0.09, 0.1])
     room_shell(st, wide, deep, high, style == "store")
     if r.random() < 0.4:
-        st.shape("box" if r.random() < 0.7 else "cylinder", (*(r.uniform(-0.2, 0.2, 2) * (wide, deep)), 0), (r.uniform(1, 3), r.uniform(1, 3), 0.015), yaw=r.choice([0, r.uniform(0, 3)]), cls=STUFF, paint="fabric")
+        st.shape(
+            "box" if r.random() < 0.7 else "cylinder",
+            (*(r.uniform(-0.2, 0.2, 2) * (wide, deep)), 0),
+            (r.uniform(1, 3), r.uniform(1, 3), 0.015),
+            yaw=r.choice([0, r.uniform(0, 3)]),
+            cls=STUFF,
+            paint="fabric",
+        )
     small = min(wide, deep) > 3
     if style in ("living", "office", "kitchen") and small:
         for _ in range(r.integers(2, 7 if style == "office" else 4)):
@@ -211,12 +269,22 @@ def room(st: Stage, aspect: float) -> dict:
             if z > 0.6:
                 for _ in range(r.integers(0, 7)):
                     side = r.choice([-1, 1])
-                    a, b, turn = r.uniform(-0.45, 0.45) * w, side * (d / 2 + r.uniform(0, 0.35)), (yaw if side > 0 else yaw + np.pi) + r.normal(0, 0.35)
+                    a, b, turn = (
+                        r.uniform(-0.45, 0.45) * w,
+                        side * (d / 2 + r.uniform(0, 0.35)),
+                        (yaw if side > 0 else yaw + np.pi) + r.normal(0, 0.35),
+                    )
                     cx, cy = x + np.cos(yaw) * a - np.sin(yaw) * b, y + np.sin(yaw) * a + np.cos(yaw) * b
                     st.furniture(kit.seats, cx, cy, turn, claim=False)
                     st.spots.append((cx, cy, 0.3))
         if r.random() < 0.15:  # a low partition
-            st.shape("box", (*(r.uniform(-0.3, 0.3, 2) * (wide, deep)), 0), (r.uniform(1, 3), 0.06, r.uniform(1, 1.8)), yaw=r.choice([0, np.pi / 2]), paint="fabric")
+            st.shape(
+                "box",
+                (*(r.uniform(-0.3, 0.3, 2) * (wide, deep)), 0),
+                (r.uniform(1, 3), 0.06, r.uniform(1, 1.8)),
+                yaw=r.choice([0, np.pi / 2]),
+                paint="fabric",
+            )
     if style == "bedroom":
         along_wall(st, wide, deep, place_model(st, kit.beds), 2)
     if style == "living":
@@ -227,7 +295,14 @@ def room(st: Stage, aspect: float) -> dict:
                 st.furniture(kit.seats, x, y, r.uniform(0, 6.3))
     for x, y, _ in list(st.spots):  # cushions and throws
         if style in ("living", "bedroom") and r.random() < 0.3:
-            st.shape("cushion", (x + r.normal(0, 0.2), y + r.normal(0, 0.2), r.uniform(0.4, 0.55)), r.uniform(0.3, 0.5, 3) * (1, 1, 0.4), yaw=r.uniform(0, 6.3), pitch=r.normal(0, 0.5), paint="fabric")
+            st.shape(
+                "cushion",
+                (x + r.normal(0, 0.2), y + r.normal(0, 0.2), r.uniform(0.4, 0.55)),
+                r.uniform(0.3, 0.5, 3) * (1, 1, 0.4),
+                yaw=r.uniform(0, 6.3),
+                pitch=r.normal(0, 0.5),
+                paint="fabric",
+            )
     if style == "store" or r.random() < 0.45:
         along_wall(st, wide, deep, lambda x, y, yaw: st.shelf(x, y, yaw, garage=style == "store"), r.integers(1, 5))
     along_wall(st, wide, deep, place_model(st, kit.storage, 4), r.integers(3, 14))
@@ -238,13 +313,25 @@ def room(st: Stage, aspect: float) -> dict:
             if r.random() < 0.5:
                 st.item(x, y, 0, limit=0.5, boxes=0.4)
             elif r.random() < 0.4:
-                st.shape("heap", (x, y, 0), (r.uniform(0.3, 1), r.uniform(0.3, 1), r.uniform(0.1, 0.35)), yaw=r.uniform(0, 6), paint="fabric")
+                st.shape(
+                    "heap",
+                    (x, y, 0),
+                    (r.uniform(0.3, 1), r.uniform(0.3, 1), r.uniform(0.1, 0.35)),
+                    yaw=r.uniform(0, 6),
+                    paint="fabric",
+                )
             else:
                 st.furniture(kit.medium, x, y, r.uniform(0, 6.3))
     if r.random() < 0.12:  # clothes on hooks or a rail
         x, y = r.uniform(-0.4, 0.4, 2) * (wide, deep)
         for k in range(r.integers(2, 7)):
-            st.shape("curtain", (x + k * 0.07, y, 0.7), (r.uniform(0.35, 0.5), r.uniform(0.05, 0.15), r.uniform(0.6, 1)), yaw=1.4 + r.normal(0, 0.15), paint="fabric")
+            st.shape(
+                "curtain",
+                (x + k * 0.07, y, 0.7),
+                (r.uniform(0.35, 0.5), r.uniform(0.05, 0.15), r.uniform(0.6, 1)),
+                yaw=1.4 + r.normal(0, 0.15),
+                paint="fabric",
+            )
     if r.random() < 0.4:
         for _ in range(r.integers(1, 4)):
             x, y = r.uniform(-0.4, 0.4, 2) * (wide, deep)
@@ -269,14 +356,22 @@ def table_top(st: Stage, aspect: float) -> dict:
         for k in range(r.integers(0, 3)):
             st.shape("box", (0, 1.5 + 2 * r.random(), 0), (9, 0.1, 3), yaw=k * 1.57, cls=STUFF, paint="wall")
         for _ in range(r.integers(1, 3)):
-            st.light((*r.uniform(-2, 2, 2), r.uniform(1.5, 3)), np.array([1, r.uniform(0.8, 1), r.uniform(0.6, 1)]) * r.uniform(2, 8), radius=r.uniform(0.05, 0.4))
+            st.light(
+                (*r.uniform(-2, 2, 2), r.uniform(1.5, 3)),
+                np.array([1, r.uniform(0.8, 1), r.uniform(0.6, 1)]) * r.uniform(2, 8),
+                radius=r.uniform(0.05, 0.4),
+            )
     z = 0 if floor else z
     if not floor:
         st.table(0, 0, 0, wide, deep, z)
     if r.random() < 0.25:
         st.shape("box", (0, deep / 2, z), (wide * 1.2, 0.04, r.uniform(0.3, 0.7)), paint="fabric")
     if r.random() < 0.5:
-        st.light((*r.uniform(-0.8, 0.8, 2), z + r.uniform(0.4, 1.2)), r.uniform(0.3, 2) * np.array([1, 0.9, 0.75]), radius=0.05)
+        st.light(
+            (*r.uniform(-0.8, 0.8, 2), z + r.uniform(0.4, 1.2)),
+            r.uniform(0.3, 2) * np.array([1, 0.9, 0.75]),
+            radius=0.05,
+        )
     st.clutter(0, 0, z, wide, deep, r.integers(5, 36), desk=0.5, limit=r.choice([0.3, 0.5]))
     if r.random() < 0.2:
         st.person(r.uniform(-0.4, 0.4), deep / 2 + r.uniform(0.3, 0.8))
@@ -287,7 +382,9 @@ def table_top(st: Stage, aspect: float) -> dict:
     yaw, reach = r.normal(-np.pi / 2, 0.6), 10 ** r.uniform(-0.3, 0.4)
     eye = target + reach * np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
     eye[2] = max(eye[2], z + 0.08)
-    roll = r.uniform(-np.pi, np.pi) if pitch > 0.8 and r.random() < 0.5 else r.normal(0, 0.06)  # a camera over a table may face anywhere
+    roll = (
+        r.uniform(-np.pi, np.pi) if pitch > 0.8 and r.random() < 0.5 else r.normal(0, 0.06)
+    )  # a camera over a table may face anywhere
     return st.finish(eye, target, sample_hfov(r, aspect), roll, sky_of(st, True))
 
 
@@ -307,7 +404,12 @@ def buildings(st: Stage, side: float, length: float, near: float) -> None:
     """A row of houses along x at y = side * near, fronts towards y = 0."""
     r, at = st.rng, -length / 3
     while at < length:
-        w, h, d, y = r.uniform(5, 18), r.uniform(3, 16) if r.random() < 0.8 else r.uniform(16, 40), r.uniform(5, 12), side * (near + r.uniform(0, 2.5))
+        w, h, d, y = (
+            r.uniform(5, 18),
+            r.uniform(3, 16) if r.random() < 0.8 else r.uniform(16, 40),
+            r.uniform(5, 12),
+            side * (near + r.uniform(0, 2.5)),
+        )
         if r.random() < 0.88:
             paint, yaw = st.paint("facade"), 0 if side > 0 else np.pi
             if r.random() < 0.6:
@@ -316,14 +418,33 @@ def buildings(st: Stage, side: float, length: float, near: float) -> None:
                 st.shape("box", (at + w / 2, y + side * d / 2, 0), (w, d, h), cls=STUFF, paint=paint)
                 for _ in range(r.integers(0, 6)):
                     wx, wz = r.uniform(0.1, 0.9) * w, r.uniform(0.1, 0.8) * h
-                    st.shape("box", (at + wx, y - side * 0.02, wz), (r.uniform(0.7, 1.8), 0.12, r.uniform(0.9, 1.9)), cls=STUFF, paint="metal")
+                    st.shape(
+                        "box",
+                        (at + wx, y - side * 0.02, wz),
+                        (r.uniform(0.7, 1.8), 0.12, r.uniform(0.9, 1.9)),
+                        cls=STUFF,
+                        paint="metal",
+                    )
             if h < 14 and r.random() < 0.5:
-                st.shape("roof", (at + w / 2, y + side * d / 2, h), (w * 1.05, d * 1.1, r.uniform(1.2, 4)), cls=STUFF, paint="ground")
+                st.shape(
+                    "roof",
+                    (at + w / 2, y + side * d / 2, h),
+                    (w * 1.05, d * 1.1, r.uniform(1.2, 4)),
+                    cls=STUFF,
+                    paint="ground",
+                )
             for _ in range(r.integers(0, 3)):
                 mesh = st.pick(st.kit.doors)
                 st.put(mesh, (at + r.uniform(0.1, 0.9) * w, y - side * 0.05, 0), 1.0, yaw, cls=STUFF)
             if r.random() < 0.3:
-                st.shape("box", (at + w / 2, y - side * 0.6, r.uniform(2.3, 3)), (w * 0.8, 1.2, 0.08), pitch=side * 0.2, cls=STUFF, paint="fabric")
+                st.shape(
+                    "box",
+                    (at + w / 2, y - side * 0.6, r.uniform(2.3, 3)),
+                    (w * 0.8, 1.2, 0.08),
+                    pitch=side * 0.2,
+                    cls=STUFF,
+                    paint="fabric",
+                )
         at += w + (r.uniform(0.5, 8) if r.random() < 0.35 else 0)
 
 
@@ -336,11 +457,23 @@ def street(st: Stage, aspect: float) -> dict:
         line = st.paint("plaster")
         line[0:3], gap = r.uniform(0.6, 0.9), r.choice([1.0, 6.0])
         for k in range(14 if gap > 2 else 1):
-            st.shape("box", (k * gap - 6 if gap > 2 else 0, 0, -0.4), (2.5 if gap > 2 else 300, 0.14, 0.414), cls=STUFF, paint=line)
+            st.shape(
+                "box",
+                (k * gap - 6 if gap > 2 else 0, 0, -0.4),
+                (2.5 if gap > 2 else 300, 0.14, 0.414),
+                cls=STUFF,
+                paint=line,
+            )
     kerb = r.random() < 0.7
     for side in (-1, 1):
         if kerb:
-            st.shape("box", (0, side * (half + path / 2), -0.4), (400, path, 0.4 + r.uniform(0.06, 0.16)), cls=STUFF, paint="ground")
+            st.shape(
+                "box",
+                (0, side * (half + path / 2), -0.4),
+                (400, path, 0.4 + r.uniform(0.06, 0.16)),
+                cls=STUFF,
+                paint="ground",
+            )
         q = r.random()
         if q < 0.75:
             buildings(st, side, 90, half + path)
@@ -349,13 +482,26 @@ def street(st: Stage, aspect: float) -> dict:
                 st.tree(r.uniform(-5, 70), side * (half + path + r.uniform(0.5, 14)))
             if r.random() < 0.6:
                 for x in np.arange(-4, 30, 3.0):
-                    st.shape("fence" if r.random() < 0.9 else "hedge", (x, side * (half + path), 0), (3, 0.08, r.uniform(0.9, 1.6)), cls=STUFF, paint="metal")
+                    st.shape(
+                        "fence" if r.random() < 0.9 else "hedge",
+                        (x, side * (half + path), 0),
+                        (3, 0.08, r.uniform(0.9, 1.6)),
+                        cls=STUFF,
+                        paint="metal",
+                    )
         for _ in range(r.integers(0, 6)):
-            st.furniture(kit.cars, r.uniform(3, 45), side * (half - r.uniform(0.5, 1.5)), r.choice([0, np.pi]) + np.pi / 2 * (r.random() < 0.9) + r.normal(0, 0.05))
+            st.furniture(
+                kit.cars,
+                r.uniform(3, 45),
+                side * (half - r.uniform(0.5, 1.5)),
+                r.choice([0, np.pi]) + np.pi / 2 * (r.random() < 0.9) + r.normal(0, 0.05),
+            )
         for _ in range(r.integers(0, 6)):
             st.person(r.uniform(2, 25), side * (half + r.uniform(0, path)))
         for _ in range(r.integers(0, 5)):
-            st.furniture(kit.street + kit.bikes, r.uniform(1, 25), side * (half + r.uniform(0.2, path)), r.uniform(0, 6.3))
+            st.furniture(
+                kit.street + kit.bikes, r.uniform(1, 25), side * (half + r.uniform(0.2, path)), r.uniform(0, 6.3)
+            )
         for x in np.arange(r.uniform(0, 8), 60, r.uniform(8, 20)):
             q = r.random()
             if q < 0.4:
@@ -366,18 +512,44 @@ def street(st: Stage, aspect: float) -> dict:
                 st.shape("box", (x, side * (half - 0.2), h), (0.15, 1.5, 0.1), paint="metal", obj=obj)
     if r.random() < 0.3:
         for k in range(3):
-            st.shape("cylinder", (-5, r.uniform(-half, half), r.uniform(5, 8)), (0.03, 0.03, 80), pitch=0, roll=np.pi / 2, paint="metal", center=True)
+            st.shape(
+                "cylinder",
+                (-5, r.uniform(-half, half), r.uniform(5, 8)),
+                (0.03, 0.03, 80),
+                pitch=0,
+                roll=np.pi / 2,
+                paint="metal",
+                center=True,
+            )
     for _ in range(r.integers(0, 4)):
-        st.furniture(kit.cars, r.uniform(6, 50), r.uniform(-0.7, 0.7) * half, np.pi / 2 + r.normal(0, 0.2) + np.pi * (r.random() < 0.5))
+        st.furniture(
+            kit.cars,
+            r.uniform(6, 50),
+            r.uniform(-0.7, 0.7) * half,
+            np.pi / 2 + r.normal(0, 0.2) + np.pi * (r.random() < 0.5),
+        )
     for _ in range(r.integers(0, 4)):
         st.person(r.uniform(2, 12), r.uniform(-1, 1) * half)
     if r.random() < 0.5:
-        st.shape("facade" if r.random() < 0.5 else "hedge", (r.uniform(25, 90), 0, 0), (5, 40, r.uniform(5, 16)), yaw=0, cls=STUFF, paint="facade")
+        st.shape(
+            "facade" if r.random() < 0.5 else "hedge",
+            (r.uniform(25, 90), 0, 0),
+            (5, 40, r.uniform(5, 16)),
+            yaw=0,
+            cls=STUFF,
+            paint="facade",
+        )
     side = r.uniform(-1, 1)
     eye = np.array([0, side * (half + path * 0.8), np.clip(10 ** r.normal(0.2, 0.16), 0.4, 6)])
     yaw = r.normal(-side * 0.2, 0.25) if r.random() < 0.75 else r.uniform(-1.6, 1.6)
     pitch = np.clip(r.normal(-0.02, 0.1), -0.5, 0.4)
-    return st.finish(eye, eye + [np.cos(yaw), np.sin(yaw), np.tan(pitch)], sample_hfov(r, aspect), r.normal(0, 0.025), outdoor_light(st))
+    return st.finish(
+        eye,
+        eye + [np.cos(yaw), np.sin(yaw), np.tan(pitch)],
+        sample_hfov(r, aspect),
+        r.normal(0, 0.025),
+        outdoor_light(st),
+    )
 
 
 def garden(st: Stage, aspect: float) -> dict:
@@ -386,23 +558,58 @@ def garden(st: Stage, aspect: float) -> dict:
     hills = r.random() < 0.35
     st.shape("box", (0, 0, -0.5), (300, 300, 0.5), cls=STUFF, paint="ground")
     if hills:
-        st.shape("land", (0, 0, -r.uniform(0.3, 2)), (r.uniform(30, 90), r.uniform(30, 90), r.uniform(0.8, 5)), yaw=r.uniform(0, 6), cls=STUFF, paint="ground")
+        st.shape(
+            "land",
+            (0, 0, -r.uniform(0.3, 2)),
+            (r.uniform(30, 90), r.uniform(30, 90), r.uniform(0.8, 5)),
+            yaw=r.uniform(0, 6),
+            cls=STUFF,
+            paint="ground",
+        )
         for _ in range(r.integers(0, 4)):
             a, far = r.uniform(-0.8, 0.8), r.uniform(60, 130)
-            st.shape("land", (far * np.cos(a), far * np.sin(a), -2), (90, 90, r.uniform(10, 50)), yaw=r.uniform(0, 6), cls=STUFF, paint="leaf" if r.random() < 0.5 else "ground")
+            st.shape(
+                "land",
+                (far * np.cos(a), far * np.sin(a), -2),
+                (90, 90, r.uniform(10, 50)),
+                yaw=r.uniform(0, 6),
+                cls=STUFF,
+                paint="leaf" if r.random() < 0.5 else "ground",
+            )
     if r.random() < 0.6:
-        st.shape("box", (r.uniform(2, 8), 0, -0.3), (r.uniform(4, 12), r.uniform(4, 30), 0.32), cls=STUFF, paint="floor")
+        st.shape(
+            "box", (r.uniform(2, 8), 0, -0.3), (r.uniform(4, 12), r.uniform(4, 30), 0.32), cls=STUFF, paint="floor"
+        )
     if r.random() < 0.7:
         d, h = r.uniform(2.5, 14), r.uniform(2.2, 9)
         yaw = r.choice([np.pi / 2, np.pi / 2, r.uniform(0, 3)]) + np.pi
-        st.shape("facade" if r.random() < 0.5 else "box", (d + 2, r.normal(0, 3), 0), (r.uniform(6, 20), 3, h), yaw=yaw, cls=STUFF, paint="facade")
+        st.shape(
+            "facade" if r.random() < 0.5 else "box",
+            (d + 2, r.normal(0, 3), 0),
+            (r.uniform(6, 20), 3, h),
+            yaw=yaw,
+            cls=STUFF,
+            paint="facade",
+        )
     for _ in range(r.integers(0, 8)):
         st.tree(r.uniform(3, 45), r.uniform(-20, 20))
     for _ in range(r.integers(0, 5)):
-        st.shape("hedge", (r.uniform(2, 15), r.uniform(-9, 9), 0), (r.uniform(1, 5), r.uniform(0.5, 1.5), r.uniform(0.5, 2)), yaw=r.uniform(0, 6.3), paint="leaf")
+        st.shape(
+            "hedge",
+            (r.uniform(2, 15), r.uniform(-9, 9), 0),
+            (r.uniform(1, 5), r.uniform(0.5, 1.5), r.uniform(0.5, 2)),
+            yaw=r.uniform(0, 6.3),
+            paint="leaf",
+        )
     for _ in range(r.integers(0, 30)):
         w = r.uniform(0.2, 1)
-        st.shape("tuft" if r.random() < 0.8 else "rock", (r.uniform(0.8, 9), r.uniform(-6, 6), 0), (w, w, w * r.uniform(0.4, 1.2)), yaw=r.uniform(0, 6.3), paint="leaf")
+        st.shape(
+            "tuft" if r.random() < 0.8 else "rock",
+            (r.uniform(0.8, 9), r.uniform(-6, 6), 0),
+            (w, w, w * r.uniform(0.4, 1.2)),
+            yaw=r.uniform(0, 6.3),
+            paint="leaf",
+        )
     for _ in range(r.integers(0, 7)):
         x, y = r.uniform(1.5, 9), r.uniform(-5, 5)
         q = r.random()
@@ -418,7 +625,14 @@ def garden(st: Stage, aspect: float) -> dict:
             st.furniture(kit.bikes + kit.cars + kit.plants, x, y, r.uniform(0, 6.3))
         else:
             h, w = r.uniform(2, 6), r.uniform(0.1, 0.5)
-            st.shape("cylinder" if r.random() < 0.6 else "box", (x, y, 0), (w, w, h), roll=r.normal(0, 0.08), cls=STUFF, paint="plaster")
+            st.shape(
+                "cylinder" if r.random() < 0.6 else "box",
+                (x, y, 0),
+                (w, w, h),
+                roll=r.normal(0, 0.08),
+                cls=STUFF,
+                paint="plaster",
+            )
             if r.random() < 0.4:
                 st.shape("bowl", (x, y, h * 0.7), (w * 9, w * 9, h * 0.4), paint="plaster", cls=STUFF)
     for _ in range(r.integers(0, 5)):
@@ -427,8 +641,18 @@ def garden(st: Stage, aspect: float) -> dict:
         st.shape("box", (3, 0, 2.6), (9, 9, 0.15), cls=STUFF, paint="wood")
         for x, y in ((1, -2), (1, 2), (5, -2), (5, 2)):
             st.shape("cylinder", (x, y, 0), (0.2, 0.2, 2.6), cls=STUFF, paint="wood")
-    eye, yaw, pitch = np.array([r.uniform(-2, 0), 0, np.clip(r.normal(1.5, 0.4), 0.25, 4)]), r.normal(0, 0.3), np.clip(r.normal(-0.08, 0.15), -0.9, 0.5)
-    return st.finish(eye, eye + [np.cos(yaw), np.sin(yaw), np.tan(pitch)], sample_hfov(r, aspect), r.normal(0, 0.03), outdoor_light(st))
+    eye, yaw, pitch = (
+        np.array([r.uniform(-2, 0), 0, np.clip(r.normal(1.5, 0.4), 0.25, 4)]),
+        r.normal(0, 0.3),
+        np.clip(r.normal(-0.08, 0.15), -0.9, 0.5),
+    )
+    return st.finish(
+        eye,
+        eye + [np.cos(yaw), np.sin(yaw), np.tan(pitch)],
+        sample_hfov(r, aspect),
+        r.normal(0, 0.03),
+        outdoor_light(st),
+    )
 
 
 def workshop(st: Stage, aspect: float) -> dict:
@@ -449,7 +673,14 @@ def workshop(st: Stage, aspect: float) -> dict:
             for e in (-0.65, 0.65):
                 st.shape("wheel", (x + c * e, y + s * e, 0), (0.62, 0.12, 0.62), yaw=yaw, paint="metal", obj=obj)
             for _ in range(r.integers(1, 4)):
-                st.shape("frame", (x, y, r.uniform(0.2, 0.5)), (r.uniform(0.7, 1.4), r.uniform(0.2, 0.5), r.uniform(0.4, 0.7)), yaw=yaw, paint="metal", obj=obj)
+                st.shape(
+                    "frame",
+                    (x, y, r.uniform(0.2, 0.5)),
+                    (r.uniform(0.7, 1.4), r.uniform(0.2, 0.5), r.uniform(0.4, 0.7)),
+                    yaw=yaw,
+                    paint="metal",
+                    obj=obj,
+                )
             st.shape("cushion", (x - c * 0.2, y - s * 0.2, 0.7), (0.6, 0.25, 0.14), yaw=yaw, paint="fabric", obj=obj)
             st.spots.append((x, y, 0.9))
     along_wall(st, wide, deep, lambda x, y, yaw: st.shelf(x, y, yaw, garage=True), r.integers(2, 7))
@@ -462,15 +693,33 @@ def workshop(st: Stage, aspect: float) -> dict:
                 z = 0.0
                 for _ in range(r.integers(1, 4)):
                     sz = r.uniform(0.2, 0.7, 3)
-                    st.shape("box", (x, y, z), sz, yaw=r.uniform(0, 6.3), paint="cover" if r.random() < 0.3 else "plaster")
+                    st.shape(
+                        "box", (x, y, z), sz, yaw=r.uniform(0, 6.3), paint="cover" if r.random() < 0.3 else "plaster"
+                    )
                     z += sz[2]
                 st.spots.append((x, y, 0.3))
             elif q < 0.75:
                 st.item(x, y, 0, limit=0.6)
             else:
-                st.shape(("ladder", "bag", "ring", "cylinder")[r.integers(4)], (x, y, 0), (r.uniform(0.3, 0.7), r.uniform(0.2, 0.6), r.uniform(0.3, 1.6)), yaw=r.uniform(0, 6.3), roll=r.normal(0, 0.1), paint="metal")
+                st.shape(
+                    ("ladder", "bag", "ring", "cylinder")[r.integers(4)],
+                    (x, y, 0),
+                    (r.uniform(0.3, 0.7), r.uniform(0.2, 0.6), r.uniform(0.3, 1.6)),
+                    yaw=r.uniform(0, 6.3),
+                    roll=r.normal(0, 0.1),
+                    paint="metal",
+                )
     for _ in range(r.integers(0, 5)):
-        st.shape("cylinder", (r.uniform(-0.5, 0.5) * wide, r.uniform(-0.5, 0.5) * deep, high - r.uniform(0.1, 0.5)), (0.08, 0.08, r.uniform(2, deep)), pitch=np.pi / 2, yaw=r.choice([0, np.pi / 2]), cls=STUFF, paint="metal", center=True)
+        st.shape(
+            "cylinder",
+            (r.uniform(-0.5, 0.5) * wide, r.uniform(-0.5, 0.5) * deep, high - r.uniform(0.1, 0.5)),
+            (0.08, 0.08, r.uniform(2, deep)),
+            pitch=np.pi / 2,
+            yaw=r.choice([0, np.pi / 2]),
+            cls=STUFF,
+            paint="metal",
+            center=True,
+        )
     if r.random() < 0.25:
         st.person(*(r.uniform(-0.4, 0.4, 2) * (wide, deep)))
     return st.finish(*room_camera(st, wide, deep, high, aspect), sky_of(st, True))
@@ -482,21 +731,49 @@ def heap(st: Stage, aspect: float) -> dict:
     if r.random() < 0.7:
         st.shape("box", (0, 0, -0.1), (30, 30, 0.1), cls=STUFF, paint="random")
     for k in range(r.integers(0, 4)):
-        st.shape("box", (r.uniform(4, 9), 0, -1), (0.1, 30, r.uniform(1, 8)), yaw=r.uniform(-1.2, 1.2), cls=STUFF, paint="random")
+        st.shape(
+            "box",
+            (r.uniform(4, 9), 0, -1),
+            (0.1, 30, r.uniform(1, 8)),
+            yaw=r.uniform(-1.2, 1.2),
+            cls=STUFF,
+            paint="random",
+        )
     shapes = [k for k in st.lib.shape if k not in ("land", "facade")]
     for _ in range(r.integers(15, 70)):
         depth = 10 ** r.uniform(0, 0.9)
         at = (depth, r.normal(0, 0.45) * depth, r.uniform(0, 0.6) * depth * (r.random() < 0.7))
-        turn = {"yaw": r.uniform(0, 6.3), "pitch": r.normal(0, 0.5), "roll": r.normal(0, 0.5)} if r.random() < 0.6 else {"yaw": r.uniform(0, 6.3)}
+        turn = (
+            {"yaw": r.uniform(0, 6.3), "pitch": r.normal(0, 0.5), "roll": r.normal(0, 0.5)}
+            if r.random() < 0.6
+            else {"yaw": r.uniform(0, 6.3)}
+        )
         if r.random() < 0.6:
             mesh = st.pick(kit.any)
-            st.put(mesh, at, r.uniform(0.2, 0.9) * depth * 0.4 / st.lib.size[mesh].max() * 1.5, paint="model" if r.random() < 0.5 else "random", cls=PERSON if mesh in kit.people else 0, **turn)
+            st.put(
+                mesh,
+                at,
+                r.uniform(0.2, 0.9) * depth * 0.4 / st.lib.size[mesh].max() * 1.5,
+                paint="model" if r.random() < 0.5 else "random",
+                cls=PERSON if mesh in kit.people else 0,
+                **turn,
+            )
         else:
             st.shape(shapes[r.integers(len(shapes))], at, r.uniform(0.05, 0.5, 3) * depth, paint="random", **turn)
     for _ in range(r.integers(1, 4)):
-        st.light((*r.uniform(-2, 3, 2), r.uniform(1, 5)), r.uniform(2, 20) * (1 + r.normal(0, 0.15, 3)), radius=r.uniform(0.02, 0.5))
+        st.light(
+            (*r.uniform(-2, 3, 2), r.uniform(1, 5)),
+            r.uniform(2, 20) * (1 + r.normal(0, 0.15, 3)),
+            radius=r.uniform(0.02, 0.5),
+        )
     pitch = r.normal(-0.15, 0.25)
-    return st.finish((0, 0, r.uniform(0.5, 2.5)), (1, r.normal(0, 0.2), 1.2 + np.tan(pitch)), sample_hfov(r, aspect), r.normal(0, 0.1), sky_of(st, r.random() < 0.5))
+    return st.finish(
+        (0, 0, r.uniform(0.5, 2.5)),
+        (1, r.normal(0, 0.2), 1.2 + np.tan(pitch)),
+        sample_hfov(r, aspect),
+        r.normal(0, 0.1),
+        sky_of(st, r.random() < 0.5),
+    )
 
 
 RECIPES = ((room, 0.42), (table_top, 0.2), (street, 0.14), (garden, 0.1), (workshop, 0.09), (heap, 0.05))

@@ -42,7 +42,15 @@ def lathe(profile: np.ndarray, sides: int = 24) -> Mesh:
     """Profile rows (radius, height) turned about z."""
     r, z = np.asarray(profile, float).T
     t = np.linspace(0, 1, len(r))
-    return grid(lambda u, v: (np.interp(v, t, r) * np.cos(u * 2 * np.pi), np.interp(v, t, r) * np.sin(u * 2 * np.pi), np.interp(v, t, z)), sides, len(r) - 1)
+    return grid(
+        lambda u, v: (
+            np.interp(v, t, r) * np.cos(u * 2 * np.pi),
+            np.interp(v, t, r) * np.sin(u * 2 * np.pi),
+            np.interp(v, t, z),
+        ),
+        sides,
+        len(r) - 1,
+    )
 
 
 def tube(path: np.ndarray, radius: float, sides: int = 6) -> Mesh:
@@ -53,12 +61,26 @@ def tube(path: np.ndarray, radius: float, sides: int = 6) -> Mesh:
     up = np.cross(tangent, side)
     t = np.linspace(0, 1, len(path))
     pick = lambda a, v: np.stack([np.interp(v, t, a[:, k]) for k in range(3)])  # noqa: E731
-    return grid(lambda u, v: pick(path, v) + radius * (pick(side, v) * np.cos(u * 2 * np.pi) + pick(up, v) * np.sin(u * 2 * np.pi)), sides, len(path) - 1)
+    return grid(
+        lambda u, v: (
+            pick(path, v) + radius * (pick(side, v) * np.cos(u * 2 * np.pi) + pick(up, v) * np.sin(u * 2 * np.pi))
+        ),
+        sides,
+        len(path) - 1,
+    )
 
 
 def ball(nu: int = 20, nv: int = 12, power: float = 1.0) -> Mesh:
     s = lambda x: np.sign(x) * np.abs(x) ** power  # noqa: E731
-    return grid(lambda u, v: (s(np.cos(u * 2 * np.pi)) * s(np.sin(v * np.pi)), s(np.sin(u * 2 * np.pi)) * s(np.sin(v * np.pi)), -s(np.cos(v * np.pi))), nu, nv)
+    return grid(
+        lambda u, v: (
+            s(np.cos(u * 2 * np.pi)) * s(np.sin(v * np.pi)),
+            s(np.sin(u * 2 * np.pi)) * s(np.sin(v * np.pi)),
+            -s(np.cos(v * np.pi)),
+        ),
+        nu,
+        nv,
+    )
 
 
 def waves(rng, xyz: np.ndarray, frequency: float, count: int = 12) -> np.ndarray:
@@ -81,7 +103,17 @@ def leaves(rng, count: int, size: float, spread: str) -> Mesh:
             out, z = length * np.sin(lean) * t**1.5, length * np.cos(lean * t) * t
             center = np.stack([out * np.cos(yaw), out * np.sin(yaw), z], 1)
             across = np.array([-np.sin(yaw), np.cos(yaw), 0]) * size
-            parts.append(grid(lambda u, v, c=center, a=across: [np.interp(u, np.linspace(0, 1, 6), c[:, k]) + (v - 0.5) * a[k] * np.sin(np.clip(u, 0.04, 0.97) * np.pi) for k in range(3)], 5, 1))
+            parts.append(
+                grid(
+                    lambda u, v, c=center, a=across: [
+                        np.interp(u, np.linspace(0, 1, 6), c[:, k])
+                        + (v - 0.5) * a[k] * np.sin(np.clip(u, 0.04, 0.97) * np.pi)
+                        for k in range(3)
+                    ],
+                    5,
+                    1,
+                )
+            )
         return unit(join(*parts))
     p = rng.uniform(-1, 1, (count * 3, 3)) if spread == "box" else rng.normal(size=(count * 3, 3))
     if spread == "crown":
@@ -95,7 +127,9 @@ def leaves(rng, count: int, size: float, spread: str) -> Mesh:
     a, b = a * size, b * size * 0.6
     xyz = np.stack([p - a, p + b, p + a, p - b], 1).reshape(-1, 3)
     i = np.arange(len(p))[:, None] * 4
-    return unit((xyz, np.concatenate([i + [0, 1, 2], i + [0, 2, 3]]), np.tile([[0, 0], [1, 0], [1, 1], [0, 1]], (len(p), 1))))
+    return unit(
+        (xyz, np.concatenate([i + [0, 1, 2], i + [0, 2, 3]]), np.tile([[0, 0], [1, 0], [1, 1], [0, 1]], (len(p), 1)))
+    )
 
 
 def branches(rng) -> Mesh:
@@ -119,38 +153,74 @@ def cable(rng) -> Mesh:
 
 def wheel(spokes: int) -> Mesh:
     a = np.linspace(0, 2 * np.pi, 33)
-    parts = [tube(np.stack([np.cos(a), 0 * a, np.sin(a)], 1), 0.06, 6), tube(np.stack([np.cos(a), 0 * a, np.sin(a)], 1) * 0.86, 0.03, 5), tube(np.array([[0, -0.15, 0], [0, 0.15, 0.0]]), 0.09)]
+    parts = [
+        tube(np.stack([np.cos(a), 0 * a, np.sin(a)], 1), 0.06, 6),
+        tube(np.stack([np.cos(a), 0 * a, np.sin(a)], 1) * 0.86, 0.03, 5),
+        tube(np.array([[0, -0.15, 0], [0, 0.15, 0.0]]), 0.09),
+    ]
     for k in range(spokes):
         t = 2 * np.pi * k / spokes
-        parts.append(tube(np.array([[0.05 * np.cos(t), 0, 0.05 * np.sin(t)], [0.9 * np.cos(t + 0.2), 0, 0.9 * np.sin(t + 0.2)]]), 0.012, 4))
+        parts.append(
+            tube(
+                np.array([[0.05 * np.cos(t), 0, 0.05 * np.sin(t)], [0.9 * np.cos(t + 0.2), 0, 0.9 * np.sin(t + 0.2)]]),
+                0.012,
+                4,
+            )
+        )
     return unit(join(*parts))
 
 
 def frame(rng, bars: int) -> Mesh:
     """A thing made of straight and bent tubes: bicycle frames, racks, railings, machine parts."""
     p = rng.uniform(-0.5, 0.5, (bars + 1, 3)) * [1, 0.25, 1]
-    parts = [tube(np.linspace(p[i], p[rng.integers(0, i + 1)] if rng.random() < 0.4 and i else p[i + 1], 4), rng.uniform(0.01, 0.04), 6) for i in range(bars)]
+    parts = [
+        tube(
+            np.linspace(p[i], p[rng.integers(0, i + 1)] if rng.random() < 0.4 and i else p[i + 1], 4),
+            rng.uniform(0.01, 0.04),
+            6,
+        )
+        for i in range(bars)
+    ]
     for _ in range(bars // 3):
         m = lathe([[0, 0], [1, 0], [1, 1], [0, 1]], 14)
-        parts.append(((m[0] - [0, 0, 0.5]) @ np.linalg.qr(rng.normal(size=(3, 3)))[0] * rng.uniform(0.04, 0.16) + p[rng.integers(bars)], m[1], m[2]))
+        parts.append(
+            (
+                (m[0] - [0, 0, 0.5]) @ np.linalg.qr(rng.normal(size=(3, 3)))[0] * rng.uniform(0.04, 0.16)
+                + p[rng.integers(bars)],
+                m[1],
+                m[2],
+            )
+        )
     return unit(join(*parts))
 
 
 def bars(count: int, rails: int, thick: float) -> Mesh:
-    parts = [box((x, 0, 0), (thick, thick, 1)) for x in np.linspace(-0.5, 0.5, count)] + [box((0, 0, z), (1, thick, thick * 1.4)) for z in np.linspace(-0.45, 0.45, rails)]
+    parts = [box((x, 0, 0), (thick, thick, 1)) for x in np.linspace(-0.5, 0.5, count)] + [
+        box((0, 0, z), (1, thick, thick * 1.4)) for z in np.linspace(-0.45, 0.45, rails)
+    ]
     return unit(join(*parts))
 
 
 def rack(shelves: int, back: bool) -> Mesh:
     t = 0.03
     parts = [box((0, 0, z), (1, 1, t)) for z in np.linspace(-0.5 + t / 2, 0.5 - t / 2, shelves)]
-    parts += [box((x, y, 0), (0.03, 0.08, 1)) for x in (-0.485, 0.485) for y in (-0.46, 0.46)] if not back else [box((x, 0, 0), (0.03, 1, 1)) for x in (-0.485, 0.485)] + [box((0, 0.49, 0), (1, 0.02, 1))]
+    parts += (
+        [box((x, y, 0), (0.03, 0.08, 1)) for x in (-0.485, 0.485) for y in (-0.46, 0.46)]
+        if not back
+        else [box((x, 0, 0), (0.03, 1, 1)) for x in (-0.485, 0.485)] + [box((0, 0.49, 0), (1, 0.02, 1))]
+    )
     return join(*parts)
 
 
 def facade(rng) -> Mesh:
     """A wall with window recesses, ledges and frames; x along the street, front towards -y."""
-    nx, nz, wx, wz, recess = rng.integers(3, 9), rng.integers(2, 7), rng.uniform(0.35, 0.75), rng.uniform(0.4, 0.8), rng.uniform(0.1, 0.45)
+    nx, nz, wx, wz, recess = (
+        rng.integers(3, 9),
+        rng.integers(2, 7),
+        rng.uniform(0.35, 0.75),
+        rng.uniform(0.4, 0.8),
+        rng.uniform(0.1, 0.45),
+    )
     parts = [box((0, 0.25, 0), (1, 0.5, 1))]
     front, cx, cz = -0.5, 1 / nx, 1 / nz
     for j in range(nz + 1):
@@ -161,7 +231,12 @@ def facade(rng) -> Mesh:
             parts.append(box((0, -recess / 2 - 0.04, z), (1, recess + 0.08, high * 0.3)))
     for i in range(nx + 1):
         wide = cx * (1 - wx) if 0 < i < nx else cx * (1 - wx) / 2
-        parts.append(box((-0.5 + i * cx + (wide / 2 if i == 0 else -wide / 2 if i == nx else 0), -recess / 2, 0), (wide, recess, 1)))
+        parts.append(
+            box(
+                (-0.5 + i * cx + (wide / 2 if i == 0 else -wide / 2 if i == nx else 0), -recess / 2, 0),
+                (wide, recess, 1),
+            )
+        )
     style = rng.random()
     for i in range(nx):
         for j in range(nz):
@@ -192,17 +267,60 @@ def build_shapes(seed: int = 7) -> dict[str, list[Mesh]]:
     bottles = []
     for _ in range(8):
         neck, shoulder, belly = rng.uniform(0.12, 0.3), rng.uniform(0.5, 0.75), rng.uniform(0.38, 0.5)
-        bottles.append(unit(lathe([[0, -0.5], [belly, -0.5], [belly * rng.uniform(0.8, 1.1), shoulder - 0.6], [belly, shoulder - 0.5], [neck, shoulder - 0.3], [neck, 0.45], [neck * 1.1, 0.5], [0, 0.5]])))
+        bottles.append(
+            unit(
+                lathe(
+                    [
+                        [0, -0.5],
+                        [belly, -0.5],
+                        [belly * rng.uniform(0.8, 1.1), shoulder - 0.6],
+                        [belly, shoulder - 0.5],
+                        [neck, shoulder - 0.3],
+                        [neck, 0.45],
+                        [neck * 1.1, 0.5],
+                        [0, 0.5],
+                    ]
+                )
+            )
+        )
     handle = np.linspace(-1.3, 1.3, 9)
-    cups = [unit(join(lathe([[0, -0.5], [a, -0.5], [b, 0.5], [b * 0.9, 0.5], [a * 0.9, -0.42], [0, -0.42]]), tube(np.stack([b + 0.2 * np.cos(handle) - 0.06, 0 * handle, 0.3 * np.sin(handle)], 1), 0.04))) for a, b in ((0.38, 0.42), (0.25, 0.45), (0.42, 0.42))]
+    cups = [
+        unit(
+            join(
+                lathe([[0, -0.5], [a, -0.5], [b, 0.5], [b * 0.9, 0.5], [a * 0.9, -0.42], [0, -0.42]]),
+                tube(np.stack([b + 0.2 * np.cos(handle) - 0.06, 0 * handle, 0.3 * np.sin(handle)], 1), 0.04),
+            )
+        )
+        for a, b in ((0.38, 0.42), (0.25, 0.45), (0.42, 0.42))
+    ]
     out |= {"bottle": bottles, "cup": cups}
-    out["bowl"] = [unit(lathe([[0, -0.5], [0.25, -0.5], [0.42, -0.1], [0.5, 0.5], [0.47, 0.5], [0.38, -0.05], [0.2, -0.4], [0, -0.4]], 28)), unit(lathe([[0, -0.5], [0.3, -0.5], [0.5, 0.4], [0.5, 0.5], [0.28, -0.2], [0, -0.2]], 28))]
+    out["bowl"] = [
+        unit(
+            lathe(
+                [[0, -0.5], [0.25, -0.5], [0.42, -0.1], [0.5, 0.5], [0.47, 0.5], [0.38, -0.05], [0.2, -0.4], [0, -0.4]],
+                28,
+            )
+        ),
+        unit(lathe([[0, -0.5], [0.3, -0.5], [0.5, 0.4], [0.5, 0.5], [0.28, -0.2], [0, -0.2]], 28)),
+    ]
     ring = np.linspace(0, 2 * np.pi, 29)
     out["ring"] = [unit(tube(np.stack([np.cos(ring), np.sin(ring), 0 * ring], 1), r, 10)) for r in (0.15, 0.35, 0.5)]
     fold = []
     for _ in range(6):
         k, amp, ph = rng.uniform(12, 45), rng.uniform(0.2, 0.5), rng.uniform(0, 6)
-        fold.append(unit(grid(lambda u, v, k=k, a=amp, p=ph: (u, a * np.sin(k * u + p + v) * (0.5 + 0.5 * v) + 0.2 * np.sin(k * 0.37 * u + 2 * v), 1 - v), 110, 6)))
+        fold.append(
+            unit(
+                grid(
+                    lambda u, v, k=k, a=amp, p=ph: (
+                        u,
+                        a * np.sin(k * u + p + v) * (0.5 + 0.5 * v) + 0.2 * np.sin(k * 0.37 * u + 2 * v),
+                        1 - v,
+                    ),
+                    110,
+                    6,
+                )
+            )
+        )
     out["curtain"] = fold
     heaps, lands = [], []
     for _ in range(5):
@@ -226,12 +344,26 @@ def build_textures(seed: int = 11, count: int = 110, size: int = 256) -> list[tu
 
     def ramp(a: np.ndarray, n: int = 4) -> np.ndarray:
         grey, hue = rng.uniform(0.1, 1, n), rng.uniform(0, 1) ** 2 if rng.random() < 0.8 else 1.0
-        return np.stack([np.interp(a, np.linspace(0, 1, n), grey * (1 - hue) + hue * rng.uniform(0, 1, n)) for _ in range(3)], -1)
+        return np.stack(
+            [np.interp(a, np.linspace(0, 1, n), grey * (1 - hue) + hue * rng.uniform(0, 1, n)) for _ in range(3)], -1
+        )
 
     y, x = np.mgrid[:size, :size] / size
     out = []
     for i in range(count):
-        kind = ("noise", "weave", "wood", "marble", "stripe", "poster", "cover", "spines", "screen", "poster", "spines")[i % 11]
+        kind = (
+            "noise",
+            "weave",
+            "wood",
+            "marble",
+            "stripe",
+            "poster",
+            "cover",
+            "spines",
+            "screen",
+            "poster",
+            "spines",
+        )[i % 11]
         if kind == "noise":
             a = ramp(noise(rng.uniform(0.5, 2.2)), rng.integers(2, 6))
         elif kind == "weave":
@@ -239,12 +371,16 @@ def build_textures(seed: int = 11, count: int = 110, size: int = 256) -> list[tu
             a = 0.5 + 0.25 * np.sin(2 * np.pi * f * x) * np.sin(2 * np.pi * f * y)
             a = ramp(np.clip(a + 0.3 * (noise(1) - 0.5), 0, 1), 2)
         elif kind == "wood":
-            a = ramp((noise(1.6, 0.12) * rng.uniform(2, 6)) % 1, 2) * 0.4 + np.array([0.45, 0.3, 0.18]) * rng.uniform(0.5, 1.3)
+            a = ramp((noise(1.6, 0.12) * rng.uniform(2, 6)) % 1, 2) * 0.4 + np.array([0.45, 0.3, 0.18]) * rng.uniform(
+                0.5, 1.3
+            )
         elif kind == "marble":
             a = ramp(np.abs(np.sin(6 * noise(1.5) + 3 * x)), 3)
         elif kind == "stripe":
             f = rng.integers(2, 24, 2)
-            a = ramp(((np.floor(x * f[0]) * 0.37 + np.floor(y * f[1]) * (rng.random() < 0.5) * 0.61) % 1), rng.integers(2, 7))
+            a = ramp(
+                ((np.floor(x * f[0]) * 0.37 + np.floor(y * f[1]) * (rng.random() < 0.5) * 0.61) % 1), rng.integers(2, 7)
+            )
         elif kind == "spines":
             a = np.zeros((size, size, 3))
             at = 0
@@ -259,18 +395,37 @@ def build_textures(seed: int = 11, count: int = 110, size: int = 256) -> list[tu
                 a[:, at : at + 1] *= 0.3
                 at += w
         else:
-            a = ramp(noise(rng.uniform(1.2, 2.4)), 5) if rng.random() < 0.6 else np.ones((size, size, 3)) * rng.uniform(0, 1, 3)
+            a = (
+                ramp(noise(rng.uniform(1.2, 2.4)), 5)
+                if rng.random() < 0.6
+                else np.ones((size, size, 3)) * rng.uniform(0, 1, 3)
+            )
             a = np.ascontiguousarray(a * 255).astype(np.uint8)
             for _ in range(rng.integers(2, 14)):
                 c, p = rng.integers(0, 255, 3).tolist(), rng.integers(0, size, (rng.integers(3, 6), 2)).astype(np.int32)
                 if rng.random() < 0.5:
                     cv2.fillPoly(a, [p], c)
                 else:
-                    cv2.ellipse(a, tuple(int(v) for v in p[0]), tuple(int(v) for v in rng.integers(5, 90, 2)), float(rng.uniform(0, 180)), 0, 360, c, -1)
+                    cv2.ellipse(
+                        a,
+                        tuple(int(v) for v in p[0]),
+                        tuple(int(v) for v in rng.integers(5, 90, 2)),
+                        float(rng.uniform(0, 180)),
+                        0,
+                        360,
+                        c,
+                        -1,
+                    )
             lines = rng.integers(0, 16) if kind != "screen" else rng.integers(5, 24)
             for k in range(lines):
                 left, row = int(rng.integers(8, 60)), int(10 + k * size / (lines + 1))
-                cv2.line(a, (left, row), (left + int(rng.integers(20, 170)), row), rng.integers(0, 255, 3).tolist(), int(rng.integers(1, 5)))
+                cv2.line(
+                    a,
+                    (left, row),
+                    (left + int(rng.integers(20, 170)), row),
+                    rng.integers(0, 255, 3).tolist(),
+                    int(rng.integers(1, 5)),
+                )
             a = a / 255.0
         out.append((kind, (np.clip(a, 0, 1) * 255).astype(np.uint8)))
     return out

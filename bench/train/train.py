@@ -1,7 +1,7 @@
 """Train the geometry network on pictures rendered as it goes. Resumable; one call is one run of at most a few minutes.
 
-    python train.py --assets assets.npz --backbone efficientnet-lite2.pth --photos real.npz --out OUT --minutes 8
-    python train.py ... --resume OUT --rate 4e-4 --end-rate 1e-5
+python train.py --assets assets.npz --backbone efficientnet-lite2.pth --photos real.npz --out OUT --minutes 8
+python train.py ... --resume OUT --rate 4e-4 --end-rate 1e-5
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ def useful(r: dict[str, torch.Tensor]) -> torch.Tensor:
     mean = log.sum((1, 2)) / solid.sum((1, 2)).clamp_min(1)
     relief = (((log - mean.reshape(n, 1, 1)) ** 2 * solid).sum((1, 2)) / solid.sum((1, 2)).clamp_min(1)).sqrt()
     near = ((d < 0.2) & (d > 0)).float().mean((1, 2))
-    glow = torch.quantile(torch.nn.functional.adaptive_avg_pool2d(r["rgb"].mean(3).unsqueeze(1), 16).flatten(1), 0.6, dim=1)
+    glow = torch.quantile(
+        torch.nn.functional.adaptive_avg_pool2d(r["rgb"].mean(3).unsqueeze(1), 16).flatten(1), 0.6, dim=1
+    )
     return (share > 0.15) & (relief > 0.1) & (near < 0.12) & (glow > 2e-3)
 
 
@@ -112,7 +114,9 @@ def main() -> None:
     p.add_argument("--reuse", type=int, default=3, help="training steps per rendered batch")
     p.add_argument("--ring", type=int, default=32)
     p.add_argument("--area", type=float, default=200_000)
-    p.add_argument("--slowest", type=float, default=0.0, help="give up when fewer pictures a second are trained on after 75 s")
+    p.add_argument(
+        "--slowest", type=float, default=0.0, help="give up when fewer pictures a second are trained on after 75 s"
+    )
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--processes", type=int, default=14)
     p.add_argument("--device", default="cuda")
@@ -125,7 +129,7 @@ def main() -> None:
     from evaluate import evaluate, table
     from losses import total_loss
     from model import GeometryNet
-    from render import Renderer, SCENE  # noqa: F401
+    from render import SCENE, Renderer  # noqa: F401
 
     cuda = args.device == "cuda"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
@@ -140,7 +144,9 @@ def main() -> None:
     if args.resume:
         for part in sorted(args.resume.glob("weights_*.pt")):
             state = torch.load(part, map_location="cpu")
-            net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state["net"].items()}, strict=False)
+            net.load_state_dict(
+                {k: v.float() if v.is_floating_point() else v for k, v in state["net"].items()}, strict=False
+            )
             steps = state["steps"]
     layout = torch.channels_last if args.layout == "channels_last" else torch.contiguous_format
     net = net.to(args.device, memory_format=layout)
@@ -149,16 +155,27 @@ def main() -> None:
         q.requires_grad = not name.startswith(tuple(frozen)) and not ("encoder" in name and "_bn" in name)
     encoder = [q for n, q in net.named_parameters() if q.requires_grad and n.startswith("encoder")]
     heads = [q for n, q in net.named_parameters() if q.requires_grad and not n.startswith("encoder")]
-    optimiser = torch.optim.AdamW([{"params": encoder, "k": 0.12}, {"params": heads, "k": 1.0}], lr=args.rate, weight_decay=0.02, betas=(0.9, 0.98), fused=cuda)
+    optimiser = torch.optim.AdamW(
+        [{"params": encoder, "k": 0.12}, {"params": heads, "k": 1.0}],
+        lr=args.rate,
+        weight_decay=0.02,
+        betas=(0.9, 0.98),
+        fused=cuda,
+    )
     smooth = copy.deepcopy(net).eval()
-    print(f"ready after {time.time() - begin:.1f} s; {sum(q.numel() for q in net.parameters()) / 1e6:.2f} M parameters", flush=True)
+    print(
+        f"ready after {time.time() - begin:.1f} s; {sum(q.numel() for q in net.parameters()) / 1e6:.2f} M parameters",
+        flush=True,
+    )
 
     def test(tag: str) -> None:
         if not args.photos:
             return
+
         def predict(x):
             with torch.no_grad():
                 return tuple(o.float().cpu().numpy() for o in smooth(torch.from_numpy(x).to(args.device)))
+
         result = evaluate(predict, args.photos, 512, args.out / f"photos_{tag}.jpg")
         print(f"--- photos after {steps} steps\n{table(result)}", flush=True)
         log.write(json.dumps({"steps": steps, "photos": result}) + "\n")
@@ -167,7 +184,10 @@ def main() -> None:
         """The smoothed weights in half precision, in two files (each stays small enough to travel)."""
         state = {k: v.half().cpu() if v.is_floating_point() else v.cpu() for k, v in smooth.state_dict().items()}
         for name, wanted in (("encoder", True), ("heads", False)):
-            torch.save({"net": {k: v for k, v in state.items() if k.startswith("encoder") == wanted}, "steps": steps}, args.out / f"weights_{name}.pt")
+            torch.save(
+                {"net": {k: v for k, v in state.items() if k.startswith("encoder") == wanted}, "steps": steps},
+                args.out / f"weights_{name}.pt",
+            )
 
     floats = lambda m: [v for v in m.state_dict().values() if v.is_floating_point()]  # noqa: E731
     slow, fast = floats(smooth), floats(net)
@@ -197,7 +217,11 @@ def main() -> None:
                 continue
         item = ring[int(torch.randint(0, len(ring), (1,), generator=generator))] if local % 2 else ring[-1]
         (h, w, _), n = SHAPES[item["shape"]], args.batch
-        pick = torch.randperm(len(item["depth"]), generator=generator).repeat(2 + n // len(item["depth"]))[:n].to(args.device)
+        pick = (
+            torch.randperm(len(item["depth"]), generator=generator)
+            .repeat(2 + n // len(item["depth"]))[:n]
+            .to(args.device)
+        )
         with torch.no_grad():
             part = cut({k: v[pick] for k, v in item.items() if k != "shape"}, h, w, generator)
             image = photograph(part["rgb"], part["depth"])
@@ -221,7 +245,15 @@ def main() -> None:
         seen, steps, local = seen + n, steps + 1, local + 1
         if time.time() - last_print > 15:
             last_print = time.time()
-            line = {"steps": steps, "seconds": round(last_print - start), "seen": seen, "rendered": rendered, "rate": seen / (last_print - start), "waited": round(spent["wait"], 1), **{k: round(float(v), 4) for k, v in running.items()}}
+            line = {
+                "steps": steps,
+                "seconds": round(last_print - start),
+                "seen": seen,
+                "rendered": rendered,
+                "rate": seen / (last_print - start),
+                "waited": round(spent["wait"], 1),
+                **{k: round(float(v), 4) for k, v in running.items()},
+            }
             log.write(json.dumps(line) + "\n")
             print(" ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in line.items()), flush=True)
             if args.slowest and last_print - start > 75 and seen / (last_print - start) < args.slowest:

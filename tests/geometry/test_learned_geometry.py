@@ -177,9 +177,18 @@ def test_votes_make_two_things() -> None:
     rows, columns = np.mgrid[:64, :96]
     left = columns < 48
     offset = np.stack([np.where(left, 25, 70) - columns, np.where(left, 35, 30) - rows]).astype(np.float32)
-    labels = instances_from_votes(offset, objects, np.zeros((64, 96), np.float32))
+    edge = cv2.morphologyEx(objects.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    labels = instances_from_votes(offset, objects, edge.astype(np.float32))
     assert labels.max() == 2 and (labels[objects] > 0).all() and not labels[~objects].any()
     assert len(np.unique(labels[20:50, 10:40])) == len(np.unique(labels[15:45, 55:85])) == 1
+
+
+def test_a_piece_without_an_outline_is_no_thing() -> None:
+    objects = np.zeros((64, 96), bool)
+    objects[20:50, 10:40] = True
+    rows, columns = np.mgrid[:64, :96]
+    offset = np.stack([25 - columns, 35 - rows]).astype(np.float32)
+    assert instances_from_votes(offset, objects, np.full((64, 96), 0.3, np.float32)).max() == 0
 
 
 def test_specks_go() -> None:

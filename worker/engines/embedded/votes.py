@@ -10,6 +10,7 @@ import numpy as np
 
 from worker.arrays import F32, I32, Bool
 
+MIN_EDGE = 0.8  # mean boundary probability around a thing; pieces of a table top or a wall lie under 0.75
 MIN_SHARE = 0.0015  # of the picture; smaller things are not props
 
 
@@ -34,12 +35,17 @@ def instances_from_votes(offset: F32, objects: Bool, boundary: F32) -> I32:
     close = apart[np.arange(len(x)), nearest] < (0.08 * max(height, width)) ** 2
     out = np.zeros((height, width), np.int32)
     out[rows, columns] = np.where(close, nearest + 1, 0)
+    cross = np.ones((3, 3), np.uint8)
+    edges = cv2.dilate(boundary, cross)
     number = 0
     result = np.zeros_like(out)
     for label in range(1, len(py) + 1):
         count, parts, stats, _ = cv2.connectedComponentsWithStats((out == label).astype(np.uint8), connectivity=4)
         for part in range(1, count):  # one vote centre, several pieces: keep those that could be a thing by themselves
-            if stats[part, cv2.CC_STAT_AREA] >= MIN_SHARE * out.size:
+            if stats[part, cv2.CC_STAT_AREA] < MIN_SHARE * out.size:
+                continue
+            mask = (parts == part).astype(np.uint8)
+            if edges[cv2.dilate(mask, cross) != cv2.erode(mask, cross)].mean() >= MIN_EDGE:
                 number += 1
                 result[parts == part] = number
     return result

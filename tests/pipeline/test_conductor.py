@@ -446,6 +446,7 @@ def test_cancel_is_done_within_a_second_and_resumes(run: Runner, still: Still, t
     assert states(outcome)["scene"] == "pending" and states(outcome)["geometry"] == "done"
     assert_gone(int((tmp_path / "scratch" / "grandchild").read_text()))
     assert_gone(int((tmp_path / "scratch" / "scene.attempt-0").read_text()))
+    assert not list(outcome.folder.glob(".part-*")), "no half file stays"
     before = times(outcome)
     again = run(source)
     assert again.folder == outcome.folder and set(states(again).values()) == {"done"}

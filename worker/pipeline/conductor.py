@@ -201,6 +201,8 @@ class Conductor:
             self._session.state = "cancelled"
             self._save()
             return Outcome(self._folder.root, self._session)
+        finally:
+            folders.remove_parts(self._folder.root)  # of hosts that were ended while they wrote
         states = [record.state for record in self._session.stages.values()]
         if self._session.stages[self._plan.names[0]].state != StageState.DONE:
             self._session.state = "failed"

@@ -56,6 +56,7 @@ def act(ctx: StageContext, name: str) -> StageResult:
         while True:
             sum(range(10000))
     elif action == "child":
+        (ctx.folder.root / ".part-of-child.txt").touch()
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         (scratch / "grandchild").write_text(str(child.pid))
         if value == "die":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import psutil
 
@@ -40,6 +42,14 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
+def _memory_mb() -> int:
+    """This machine's memory, or what a container lets us have of it."""
+    memory = psutil.virtual_memory().total
+    with contextlib.suppress(OSError, ValueError):  # "max", or no such file: no limit
+        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return memory // 2**20
+
+
 def _gpus() -> tuple[Gpu, ...]:
     tool = shutil.which("nvidia-smi")
     if tool is None:
@@ -61,4 +71,4 @@ def _gpus() -> tuple[Gpu, ...]:
 
 @cache
 def this_machine() -> Machine:
-    return Machine(_cores(), psutil.virtual_memory().total // 2**20, _gpus())
+    return Machine(_cores(), _memory_mb(), _gpus())

@@ -7,6 +7,7 @@ import time
 from types import TracebackType
 
 from worker.engines.card import EngineCard
+from worker.host.machine import this_machine
 from worker.host.process import HostProcess
 
 EMBEDDED = "embedded"
@@ -23,9 +24,7 @@ class HostPool:
 
     def __init__(self, budget_mb: float | None = None) -> None:
         if budget_mb is None:
-            import psutil
-
-            budget_mb = psutil.virtual_memory().total / 2**20 * _SHARE_OF_MEMORY
+            budget_mb = this_machine().memory_mb * _SHARE_OF_MEMORY
         self._budget_mb = budget_mb
         self._hosts: dict[str, HostProcess] = {}
         self._lock = threading.Lock()

@@ -92,6 +92,22 @@ def test_the_best_tier_that_fits_is_taken() -> None:
     assert choice.tiers == ("half", "low"), "a retry only goes to safer tiers"
 
 
+def test_shipped_weights_that_are_gone_mean_not_installed() -> None:
+    from dataclasses import replace
+
+    from fake_plan import card
+
+    from worker.engines.card import WeightFile
+
+    weights = [file for one in registry.all_cards() for file in one.weights if file.source == "shipped"]
+    assert weights, "the embedded engines ship networks"
+    assert not [part for one in registry.all_cards() if one.name == "embedded" for part in registry.missing_parts(one)]
+    lost = replace(card("lost", "scene"), weights=(WeightFile("gone.onnx", 5, None, "shipped"),))
+    refusal = registry.why_not(lost, SMALL, frozenset())
+    assert refusal and refusal.code == "engine.not_installed" and "gone.onnx" in refusal.en
+    assert registry.describe(lost, SMALL, frozenset())["installed"] is False
+
+
 def test_a_broken_consent_file_accepts_nothing(fakes: None) -> None:
     path = registry.consent_file()
     path.parent.mkdir(parents=True)

@@ -51,9 +51,20 @@ class Choice:
         return tiers[tiers.index(self.tier) :]
 
 
-def missing_modules(card: EngineCard) -> list[str]:
-    """Importable modules that the card needs and this environment lacks."""
-    return [name for name in card.needs if importlib.util.find_spec(name) is None]
+def missing_parts(card: EngineCard) -> list[str]:
+    """Importable modules and shipped weights that the card names and this installation lacks."""
+    missing = [name for name in card.needs if importlib.util.find_spec(name) is None]
+    shipped = [file.name for file in card.weights if file.source == "shipped"]
+    if shipped:
+        folder = _folder_of(card) / "weights"
+        missing += [name for name in shipped if not (folder / name).is_file()]
+    return missing
+
+
+def _folder_of(card: EngineCard) -> Path:
+    """The engine's folder: that of the module which its entry names."""
+    found = importlib.util.find_spec(card.entry.partition(":")[0])
+    return Path(found.origin).parent if found and found.origin else Path()
 
 
 def fit(card: EngineCard, machine: Machine) -> tuple[str, str] | None:
@@ -98,7 +109,7 @@ def _unknown(stage: EngineStage, name: str, here: Iterable[EngineCard]) -> Engin
 
 def why_not(card: EngineCard, machine: Machine, accepted: frozenset[str]) -> EngineUnavailable | None:
     """The reason this engine cannot run here; None when it can."""
-    if missing := missing_modules(card):
+    if missing := missing_parts(card):
         names = ", ".join(missing)
         how = card.install_hint or "See docs/engines.md for how to install it."
         return EngineUnavailable(
@@ -184,7 +195,7 @@ def describe(card: EngineCard, machine: Machine, accepted: frozenset[str]) -> di
         "stage": card.stage,
         "title": card.title,
         "version": card.version,
-        "installed": not missing_modules(card),
+        "installed": not missing_parts(card),
         "fits": place is not None,
         "device": place[0] if place else None,
         "tier": place[1] if place else None,

@@ -1,6 +1,6 @@
 """Render the example stills and their truth. Run with a Python that has bpy 4.5, OpenEXR and Pillow:
 
-python examples/make_examples.py [interior street tabletop tiny] [--out DIR] [--scale 1.0] [--samples 64]
+python examples/make_examples.py [interior street tabletop tiny] [--out DIR] [--scale 1.0] [--samples 40]
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=[*SETS, "tiny"])
     parser.add_argument("--out", type=Path, default=ROOT)
     parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--samples", type=int, default=40)
     args = parser.parse_args()
     examples = args.out / "examples"
     for name in args.names:

@@ -55,7 +55,7 @@ def render(png: Path, size: tuple[int, int], samples: int, exposure: float = 0.0
     r.engine, c.device, c.samples, c.seed = "CYCLES", "CPU", samples, seed
     c.use_denoising, c.denoiser, c.denoising_input_passes = True, "OPENIMAGEDENOISE", "RGB_ALBEDO_NORMAL"
     c.denoising_prefilter = "ACCURATE" if samples >= 32 else "FAST"
-    c.use_adaptive_sampling, c.adaptive_threshold = True, 0.02
+    c.use_adaptive_sampling, c.adaptive_threshold = True, 0.02 if samples >= 32 else 0.05
     c.max_bounces, c.diffuse_bounces, c.glossy_bounces, c.transmission_bounces = 6, 4, 3, 3
     c.caustics_reflective = c.caustics_refractive = False
     c.sample_clamp_indirect = 6.0

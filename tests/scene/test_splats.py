@@ -82,6 +82,21 @@ def test_without_the_hidden_layer_there_would_be_a_hole() -> None:
     assert inside.sum() > 300
 
 
+@pytest.mark.parametrize("length", [0.999, 1.0, 1.0005, 0.0])
+def test_normals_need_not_be_quite_unit(length: float) -> None:
+    """Half floats and means are not; facing the camera head-on, at a grazing angle and away from it."""
+    req = request()
+    sight = req.points / np.linalg.norm(req.points, axis=-1, keepdims=True)
+    rng = np.random.default_rng(0)
+    normals = -sight + rng.choice([0.0, 1e-3, 1.0, 30.0], (HEIGHT, WIDTH, 1)) * rng.normal(size=sight.shape)
+    normals *= length / np.linalg.norm(normals, axis=-1, keepdims=True)
+    req.normals = normals.astype(np.float16).astype(np.float32)
+    cloud = lift(req).gaussians
+    assert np.isfinite(cloud.rotation).all() and np.isfinite(cloud.scale).all()
+    picture = render(cloud, np.eye(4), req.intrinsics, (HEIGHT, WIDTH), dilation=0.0)
+    assert psnr_db(picture.color, req.still / 255) > 30, "whatever its tilt, a splat looks one pixel wide"
+
+
 def test_props_are_gone_and_the_wall_goes_on_behind_them() -> None:
     with_box, bare = request(), request(box=False)
     removed = np.zeros((HEIGHT, WIDTH), dtype=bool)

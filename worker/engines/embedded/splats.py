@@ -285,14 +285,13 @@ def _discs(
     across = normals - along * sight
     sine = np.linalg.norm(across, axis=1, keepdims=True)
     tilted = sine[:, 0] > 1e-4
-    cosine = np.where(tilted, np.clip(-along[:, 0], MIN_COSINE, 1.0), 1.0)
+    length = np.hypot(along, sine)[:, 0]  # means and half floats of normals are not quite unit
+    cosine = np.where(tilted, np.clip(-along[:, 0] / np.maximum(length, 1e-12), MIN_COSINE, 1.0), 1.0)
     helper = np.cross(sight, [1.0, 0.0, 0.0])
     helper /= np.linalg.norm(helper, axis=1, keepdims=True)
     across = np.where(tilted[:, None], across / np.maximum(sine, 1e-12), helper)
     normal = -cosine[:, None] * sight + np.sqrt(1 - cosine**2)[:, None] * across
-    level_axis = np.cross(normal, sight)
-    level_axis = np.where(tilted[:, None], level_axis, np.cross(across, sight))
-    level_axis /= np.linalg.norm(level_axis, axis=1, keepdims=True)
+    level_axis = np.cross(across, sight)
     steep_axis = np.cross(level_axis, normal)
     width = sigma * depth / K[0, 0]
     rotation = Rotation.from_matrix(np.stack([steep_axis, level_axis, normal], axis=-1)) if len(uv) else None

@@ -106,14 +106,18 @@ def table(result: dict[str, dict[str, float]], skip: tuple[str, ...] = ("iclroom
     """Text table; pictures whose name starts with `skip` (rendered, not real) are listed but not averaged."""
     lines = [f"{'photo':14s} absrel delta  ordin  | row: absrel delta  ordin | scale-only | hfov  error"]
     for name, r in result.items():
-        lines.append(
-            f"{name:14s} {r['absrel']:.3f}  {r['delta']:.3f}  {r['ordinal']:.3f}  |      {r['row_absrel']:.3f}  {r['row_delta']:.3f}  {r['row_ordinal']:.3f} | {r['absrel_scale']:.3f}      | {r['hfov']:5.1f} {r['hfov_error']:5.1f}"
-        )
+        ours = f"{r['absrel']:.3f}  {r['delta']:.3f}  {r['ordinal']:.3f}"
+        rows = f"{r['row_absrel']:.3f}  {r['row_delta']:.3f}  {r['row_ordinal']:.3f}"
+        lens = f"{r['hfov']:5.1f} {r['hfov_error']:5.1f}"
+        lines.append(f"{name:14s} {ours}  |      {rows} | {r['absrel_scale']:.3f}      | {lens}")
     real = [r for n, r in result.items() if not n.startswith(skip)]
-    mean = lambda k: np.mean([r[k] for r in real])  # noqa: E731
-    lines.append(
-        f"{'mean of ' + str(len(real)):14s} {mean('absrel'):.3f}  {mean('delta'):.3f}  {mean('ordinal'):.3f}  |      {mean('row_absrel'):.3f}  {mean('row_delta'):.3f}  {mean('row_ordinal'):.3f} | {mean('absrel_scale'):.3f}      | median hfov error {np.nanmedian([r['hfov_error'] for r in real]):.1f}; better than rows on {sum(r['absrel'] < r['row_absrel'] for r in real)}"
-    )
+    mean = {k: float(np.mean([r[k] for r in real])) for k in real[0]}
+    ours = f"{mean['absrel']:.3f}  {mean['delta']:.3f}  {mean['ordinal']:.3f}"
+    rows = f"{mean['row_absrel']:.3f}  {mean['row_delta']:.3f}  {mean['row_ordinal']:.3f}"
+    lens = f"median hfov error {np.nanmedian([r['hfov_error'] for r in real]):.1f}"
+    better = sum(r["absrel"] < r["row_absrel"] for r in real)
+    name = f"mean of {len(real)}"
+    lines.append(f"{name:14s} {ours}  |      {rows} | {mean['absrel_scale']:.3f}      | {lens}; beats rows on {better}")
     return "\n".join(lines)
 
 

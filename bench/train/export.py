@@ -1,9 +1,9 @@
-"""Write a trained network as ONNX: batch normalisation folded, dynamic height and width, weights kept in half precision.
+"""Write a trained network as ONNX: dynamic height and width, weights kept in half precision.
 
     python bench/train/export.py --weights OUT --onnx worker/engines/embedded/weights/geometry.onnx
 
-The file's inputs and outputs are float32; every large weight is stored as float16 and cast when the file is loaded, which
-onnxruntime folds away, so that the arithmetic is float32 and the file half as large.
+Inputs and outputs are float32. Every large weight is stored as float16 and cast when the file is loaded, which
+onnxruntime folds away: the arithmetic is float32 and the file half as large.
 """
 
 from __future__ import annotations
@@ -51,9 +51,15 @@ def main() -> None:
     image = torch.rand(1, 3, 256, 320) * 255
     sizes = {2: "height", 3: "width"}
     torch.onnx.export(
-        net, (image,), str(args.onnx), input_names=["image"], output_names=["log_disparity", "dense", "lens"],
-        dynamic_axes={"image": sizes, "log_disparity": sizes, "dense": {2: "height4", 3: "width4"}}, opset_version=17, dynamo=False,
-    )  # fmt: skip
+        net,
+        (image,),
+        str(args.onnx),
+        input_names=["image"],
+        output_names=["log_disparity", "dense", "lens"],
+        dynamic_axes={"image": sizes, "log_disparity": sizes, "dense": {2: "height4", 3: "width4"}},
+        opset_version=17,
+        dynamo=False,
+    )
     model = onnx.load(str(args.onnx))
     halve(model)
     del model.metadata_props[:]

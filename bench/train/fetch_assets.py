@@ -177,7 +177,7 @@ def load_model(job: tuple[str, dict[str, str]]) -> dict | None:
                     )
                     if raw is not None and raw.dtype == np.uint8:
                         raw = raw if raw.ndim == 3 else cv2.cvtColor(raw, cv2.COLOR_GRAY2BGR)
-                        alpha = raw[..., 3:4] if raw.shape[2] == 4 else np.full(raw.shape[:2] + (1,), 255, np.uint8)
+                        alpha = raw[..., 3:4] if raw.shape[2] == 4 else np.full((*raw.shape[:2], 1), 255, np.uint8)
                         raw = cv2.resize(
                             np.concatenate([raw[..., :3], alpha], 2),
                             (FURNITURE_TEXTURE,) * 2,
@@ -189,10 +189,16 @@ def load_model(job: tuple[str, dict[str, str]]) -> dict | None:
             if not parts:
                 return None
             return {
-                "name": row.get("name", ""), "category": row.get("category", ""), "size": size[[0, 2, 1]],
-                "top": float(row.get("dropOnTopElevation", 0)) / 100, "elevation": float(row.get("elevation", 0)) / 100,
-                "creator": row.get("creator", ""), "id": row.get("id", ""), "parts": parts, "textures": textures,
-            }  # fmt: skip
+                "name": row.get("name", ""),
+                "category": row.get("category", ""),
+                "size": size[[0, 2, 1]],
+                "top": float(row.get("dropOnTopElevation", 0)) / 100,
+                "elevation": float(row.get("elevation", 0)) / 100,
+                "creator": row.get("creator", ""),
+                "id": row.get("id", ""),
+                "parts": parts,
+                "textures": textures,
+            }
     except Exception as error:  # a broken third-party file must not stop the pack; it is named in the log
         print("skipped", row.get("id"), repr(error)[:120])
         return None
@@ -286,24 +292,32 @@ def main() -> None:
         return {"data": np.frombuffer(b"".join(blobs), np.uint8), "ends": np.cumsum([len(b) for b in blobs])}
 
     out = {
-        "xyz": np.clip(np.round(xyz / scale), -32768, 32767).astype(np.int16), "xyz_scale": np.float32(scale),
-        "uv": np.concatenate(coords).astype(np.float16), "tri": np.concatenate(tris).astype(np.uint16),
-        "tri_mat": np.concatenate(tri_mats).astype(np.uint16), "tri_first": np.array([i[0] for i in index]),
-        "tri_count": np.array([i[1] for i in index]), "vert_first": cuts[:-1],
-        "size": np.stack([m["size"] for m in models]), "top": np.array([m["top"] for m in models], np.float32),
+        "xyz": np.clip(np.round(xyz / scale), -32768, 32767).astype(np.int16),
+        "xyz_scale": np.float32(scale),
+        "uv": np.concatenate(coords).astype(np.float16),
+        "tri": np.concatenate(tris).astype(np.uint16),
+        "tri_mat": np.concatenate(tri_mats).astype(np.uint16),
+        "tri_first": np.array([i[0] for i in index]),
+        "tri_count": np.array([i[1] for i in index]),
+        "vert_first": cuts[:-1],
+        "size": np.stack([m["size"] for m in models]),
+        "top": np.array([m["top"] for m in models], np.float32),
         "elevation": np.array([m["elevation"] for m in models], np.float32),
-        "name": np.array([m["name"] for m in models]), "category": np.array([m["category"] for m in models]),
-        "id": np.array([m["id"] for m in models]), "creator": np.array([m["creator"] for m in models]),
-        "material": np.array(materials, np.float32), "tiling_name": np.array(tiling_names),
-        "sky": np.stack([s[1] for s in skies]), "sky_name": np.array([s[0] for s in skies]),
-    }  # fmt: skip
+        "name": np.array([m["name"] for m in models]),
+        "category": np.array([m["category"] for m in models]),
+        "id": np.array([m["id"] for m in models]),
+        "creator": np.array([m["creator"] for m in models]),
+        "material": np.array(materials, np.float32),
+        "tiling_name": np.array(tiling_names),
+        "sky": np.stack([s[1] for s in skies]),
+        "sky_name": np.array([s[0] for s in skies]),
+    }
     for label, blobs in (("tex", texture_bytes), ("alpha", alpha_bytes), ("tiling", tiling)):
         out |= {f"{label}_{k}": v for k, v in pack(blobs).items()}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(args.out, **out)
-    print(
-        f"{len(models)} models, {len(out['tri'])} triangles, {len(texture_bytes)} textures, {args.out.stat().st_size / 2**20:.1f} MiB"
-    )
+    size = args.out.stat().st_size / 2**20
+    print(f"{len(models)} models, {len(out['tri'])} triangles, {len(texture_bytes)} textures, {size:.1f} MiB")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Losses of the geometry network.
 
-Depth: scale-and-shift-invariant L1 in disparity and its multi-scale gradient (Ranftl et al., MiDaS, 2020), plus an L1 on
-log-depth up to scale, which alone fixes the shift and so the true 3D shape, plus its gradients for sharp edges.
+Depth: scale-and-shift-invariant L1 in disparity with its multi-scale gradient (Ranftl et al., MiDaS, 2020), plus an
+L1 on log-depth up to scale, which alone fixes the shift and so the true 3D shape, plus its gradients for sharp edges.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def depth_losses(log_disparity: Tensor, depth: Tensor) -> dict[str, Tensor]:
 
 
 def instance_targets(objects: Tensor, solid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Object ids (n,1,h,w) -> offset to each object's centre (n,2,h,w; shares of the diagonal), where it counts, boundary."""
+    """Ids (n,1,h,w) -> offset to each object's centre (n,2,h,w; shares of the diagonal), where it counts, boundary."""
     n, _, h, w = objects.shape
     ids = objects.clamp(max=1023).flatten(1)
     diagonal = (h * h + w * w) ** 0.5
@@ -87,7 +87,7 @@ def instance_targets(objects: Tensor, solid: Tensor) -> tuple[Tensor, Tensor, Te
 def total_loss(out: tuple[Tensor, Tensor, Tensor], batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
     log_disparity, dense, lens = (o.float() for o in out)
     depth = batch["depth"]
-    n, _, h, w = depth.shape
+    h, w = depth.shape[2:]
     parts = depth_losses(log_disparity, depth)
     error = parts.pop("_error")
     small = lambda a: a[..., 2::4, 2::4]  # noqa: E731

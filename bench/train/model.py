@@ -1,13 +1,14 @@
-"""The geometry network: EfficientNet-Lite2 encoder, a few attention layers at 1/32, a feature pyramid to 1/4, several heads.
+"""The geometry network: EfficientNet-Lite2, a few attention layers at 1/32, a feature pyramid up to 1/4, several heads.
 
 Input: sRGB in [0, 255], (n, 3, H, W), H and W multiples of 32, any aspect. Outputs, in one pass:
 
-- `log_disparity` (n, 1, H, W): logarithm of inverse depth up to an unknown constant (so depth up to scale), full resolution;
-- `dense` (n, 11, H/4, W/4): normal 3 (camera axes: x right, y down, z forward, not normalised), class logits 4
-  (object, stuff, sky, person), centre offset 2 (x and y as shares of the image diagonal), boundary logit 1, log spread 1;
-- `lens` (n, 4): log(focal length / diagonal) in pixels over pixels, and the up direction in camera axes (not normalised).
+- `log_disparity` (n, 1, H, W): logarithm of inverse depth up to an unknown constant (so depth up to scale);
+- `dense` (n, 11, H/4, W/4): normal 3 (camera axes: x right, y down, z forward; not normalised), class logits 4
+  (object, stuff, sky, person), centre offset 2 (x and y as shares of the diagonal), boundary logit 1, log spread 1;
+- `lens` (n, 4): log(focal length / diagonal), both in pixels, and the up direction in camera axes (not normalised).
 
-Encoder: Tan and Le, EfficientNet, 2019, "lite" variant; upsampling: Teed and Deng, RAFT, 2020 (convex combination of neighbours).
+Encoder: Tan and Le, EfficientNet, 2019, "lite" variant; upsampling: Teed and Deng, RAFT, 2020 (each fine pixel a convex
+combination of its coarse neighbours).
 """
 
 from __future__ import annotations

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from shapes import build_shapes, build_textures
+from library import INST, LIGHT, MAX_LIGHTS, SCENE, Library
+from shapes import build_shapes
+from textures import build_textures
 
-INST, LIGHT, SCENE, MAX_LIGHTS = 40, 12, 64, 8
 HERE = Path(__file__).parent
 
 
@@ -33,21 +33,6 @@ def compile_kernel(cuda: bool, folder: Path) -> ctypes.CDLL:
         flags = flags if cuda else ["g++", "-O3", "-march=native", "-x", "c++", "-fopenmp", "-shared", "-fPIC"]
         subprocess.run([*flags, "-o", str(out), str(source)], check=True)
     return ctypes.CDLL(str(out))
-
-
-@dataclass
-class Library:
-    """What a scene may place. `mesh` numbers index `half` (half extents) and `name`; sizes are metres."""
-
-    name: list[str]
-    category: list[str]
-    size: np.ndarray
-    top: np.ndarray
-    elevation: np.ndarray
-    shape: dict[str, list[int]]
-    tiling: list[int]
-    printed: dict[str, list[int]]
-    skies: int
 
 
 def unpack(data: np.ndarray, ends: np.ndarray) -> list[bytes]:
@@ -111,9 +96,17 @@ class Renderer:
         )
         skies = skies / np.maximum(np.median(skies[:, :128].mean(-1), axis=(1, 2)), 1e-2)[:, None, None, None]
         self.library = Library(
-            [str(n) for n in data["name"]], [str(n) for n in data["category"]], data["size"].astype(np.float32), data["top"], data["elevation"], numbers,
-            list(range(furniture, furniture + len(tiling))) + [t for k in ("noise", "weave", "wood", "marble", "stripe") for t in printed[k]], printed, len(skies),
-        )  # fmt: skip
+            [str(n) for n in data["name"]],
+            [str(n) for n in data["category"]],
+            data["size"].astype(np.float32),
+            data["top"],
+            data["elevation"],
+            numbers,
+            list(range(furniture, furniture + len(tiling)))
+            + [t for k in ("noise", "weave", "wood", "marble", "stripe") for t in printed[k]],
+            printed,
+            len(skies),
+        )
 
         blocks, table, offset = [], [], 0
         for picture, alpha in zip(pictures, alphas, strict=True):
@@ -160,12 +153,23 @@ class Renderer:
         c = corners[order]
         tris["v"] = np.concatenate([c[:, 0], c[:, 1] - c[:, 0], c[:, 2] - c[:, 0]], 1)
         tris["id"], tris["mat"] = order, mats["alpha"][mat[order]]
-        self.keep = [torch.from_numpy(np.ascontiguousarray(a).view(np.uint8).reshape(-1)).to(self.device) for a in
-                     (nodes[:used], tris, shade, mats, np.array(table, np.int32), np.concatenate(blocks), root, np.minimum(skies, 60).astype(np.float16))]  # fmt: skip
+        self.keep = [
+            torch.from_numpy(np.ascontiguousarray(a).view(np.uint8).reshape(-1)).to(self.device)
+            for a in (
+                nodes[:used],
+                tris,
+                shade,
+                mats,
+                np.array(table, np.int32),
+                np.concatenate(blocks),
+                root,
+                np.minimum(skies, 60).astype(np.float16),
+            )
+        ]
         self.world = World(*[k.data_ptr() for k in self.keep])
 
     def __call__(self, scenes: list[dict[str, np.ndarray]], width: int, height: int) -> dict[str, torch.Tensor]:
-        """Scenes from scenes.py -> depth (n,h,w) metres, 0 for sky; linear rgb (n,h,w,3); camera-space normals; ids; classes."""
+        """Scenes -> depth (n,h,w) metres, 0 for sky; linear rgb (n,h,w,3); camera normals; ids; classes."""
         n = len(scenes)
         count = np.array([len(s["inst"]) for s in scenes], np.int32)
         room = int(count.max()) + 1
@@ -199,8 +203,16 @@ class Renderer:
             new(dtype=torch.int32),
         )
         stream = torch.cuda.current_stream().cuda_stream if self.device.type == "cuda" else 0
-        error = self.lib.render(ctypes.byref(self.world), *[ptr(p) for p in put], room, n, width, height,
-                                *[ptr(a) for a in (depth, rgb, bounce, scratch, albedo, normal, ids)], ctypes.c_void_p(stream))  # fmt: skip
+        error = self.lib.render(
+            ctypes.byref(self.world),
+            *[ptr(p) for p in put],
+            room,
+            n,
+            width,
+            height,
+            *[ptr(a) for a in (depth, rgb, bounce, scratch, albedo, normal, ids)],
+            ctypes.c_void_p(stream),
+        )
         if error:
             raise RuntimeError(f"The ray caster failed with CUDA error {error}.")
         return {

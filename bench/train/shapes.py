@@ -1,11 +1,10 @@
-"""Procedural meshes and textures: what the furniture packages lack (boxes, books, curtains, cables, trees, facades, rocks).
+"""Procedural meshes: what the furniture packages lack (boxes, bottles, curtains, cables, trees, facades, rocks).
 
 Every mesh fits the unit cube centred on the origin, so that an instance's scale is its size in metres.
 """
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 Mesh = tuple[np.ndarray, np.ndarray, np.ndarray]  # vertices (v,3), triangles (t,3), texture coordinates (v,2)
@@ -22,8 +21,11 @@ def grid(fn, nu: int, nv: int) -> Mesh:
 
 def join(*meshes: Mesh) -> Mesh:
     shift = np.cumsum([0, *[len(m[0]) for m in meshes]])
-    return (np.concatenate([m[0] for m in meshes]), np.concatenate([m[1] + s for m, s in zip(meshes, shift, strict=False)]),
-            np.concatenate([m[2] for m in meshes]))  # fmt: skip
+    return (
+        np.concatenate([m[0] for m in meshes]),
+        np.concatenate([m[1] + s for m, s in zip(meshes, shift, strict=False)]),
+        np.concatenate([m[2] for m in meshes]),
+    )
 
 
 def unit(mesh: Mesh) -> Mesh:
@@ -128,7 +130,11 @@ def leaves(rng, count: int, size: float, spread: str) -> Mesh:
     xyz = np.stack([p - a, p + b, p + a, p - b], 1).reshape(-1, 3)
     i = np.arange(len(p))[:, None] * 4
     return unit(
-        (xyz, np.concatenate([i + [0, 1, 2], i + [0, 2, 3]]), np.tile([[0, 0], [1, 0], [1, 1], [0, 1]], (len(p), 1)))
+        (
+            xyz,
+            np.concatenate([i + np.array([0, 1, 2]), i + np.array([0, 2, 3])]),
+            np.tile([[0, 0], [1, 0], [1, 1], [0, 1]], (len(p), 1)),
+        )
     )
 
 
@@ -255,15 +261,36 @@ def build_shapes(seed: int = 7) -> dict[str, list[Mesh]]:
     rng = np.random.default_rng(seed)
     circle = lambda r: lathe([[0, -0.5], [r, -0.5], [r, 0.5], [0, 0.5]])  # noqa: E731
     out: dict[str, list[Mesh]] = {
-        "box": [box()], "cylinder": [circle(0.5)], "ball": [unit(ball())], "cushion": [unit(ball(24, 14, 0.55)), unit(ball(24, 14, 0.4))],
-        "cone": [lathe([[0, -0.5], [0.5, -0.5], [0, 0.5]])], "shade": [lathe([[0.5, -0.5], [0.3, 0.5]]), lathe([[0.5, -0.5], [0.48, 0.5]])],
-        "roof": [unit((np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0], [-1, 0, 1], [1, 0, 1.0]]), np.array([[0, 1, 5], [0, 5, 4], [2, 3, 4], [2, 4, 5], [0, 4, 3], [1, 2, 5]]), np.zeros((6, 2))))],
-        "wheel": [wheel(n) for n in (0, 5, 12, 24)], "fence": [bars(n, r, t) for n, r, t in ((12, 2, 0.03), (24, 2, 0.012), (6, 3, 0.03))], "ladder": [bars(2, 9, 0.06)],
-        "rack": [rack(n, b) for n in (3, 4, 5, 6, 8) for b in (False, True)], "facade": [facade(rng) for _ in range(10)],
-        "rock": [lump(rng, 2.0, 0.08) for _ in range(4)] + [lump(rng, 5.0, 0.03) for _ in range(2)], "bag": [lump(rng, 1.5, 0.05, 0.6) for _ in range(4)], "crumple": [lump(rng, 6, 0.05, 0.7) for _ in range(3)],
-        "crown": [leaves(rng, 1100, s, "crown") for s in (0.09, 0.14, 0.2, 0.07, 0.12)], "hedge": [leaves(rng, 1100, s, "box") for s in (0.09, 0.13)], "tuft": [leaves(rng, n, s, "tuft") for n, s in ((14, 0.12), (26, 0.08), (60, 0.03), (9, 0.3), (120, 0.02))],
-        "trunk": [branches(rng) for _ in range(5)], "cable": [cable(rng) for _ in range(8)], "frame": [frame(rng, n) for n in (6, 9, 14, 20, 28)],
-    }  # fmt: skip
+        "box": [box()],
+        "cylinder": [circle(0.5)],
+        "ball": [unit(ball())],
+        "cushion": [unit(ball(24, 14, 0.55)), unit(ball(24, 14, 0.4))],
+        "cone": [lathe([[0, -0.5], [0.5, -0.5], [0, 0.5]])],
+        "shade": [lathe([[0.5, -0.5], [0.3, 0.5]]), lathe([[0.5, -0.5], [0.48, 0.5]])],
+        "roof": [
+            unit(
+                (
+                    np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0], [-1, 0, 1], [1, 0, 1.0]]),
+                    np.array([[0, 1, 5], [0, 5, 4], [2, 3, 4], [2, 4, 5], [0, 4, 3], [1, 2, 5]]),
+                    np.zeros((6, 2)),
+                )
+            )
+        ],
+        "wheel": [wheel(n) for n in (0, 5, 12, 24)],
+        "fence": [bars(n, r, t) for n, r, t in ((12, 2, 0.03), (24, 2, 0.012), (6, 3, 0.03))],
+        "ladder": [bars(2, 9, 0.06)],
+        "rack": [rack(n, b) for n in (3, 4, 5, 6, 8) for b in (False, True)],
+        "facade": [facade(rng) for _ in range(10)],
+        "rock": [lump(rng, 2.0, 0.08) for _ in range(4)] + [lump(rng, 5.0, 0.03) for _ in range(2)],
+        "bag": [lump(rng, 1.5, 0.05, 0.6) for _ in range(4)],
+        "crumple": [lump(rng, 6, 0.05, 0.7) for _ in range(3)],
+        "crown": [leaves(rng, 1100, s, "crown") for s in (0.09, 0.14, 0.2, 0.07, 0.12)],
+        "hedge": [leaves(rng, 1100, s, "box") for s in (0.09, 0.13)],
+        "tuft": [leaves(rng, n, s, "tuft") for n, s in ((14, 0.12), (26, 0.08), (60, 0.03), (9, 0.3), (120, 0.02))],
+        "trunk": [branches(rng) for _ in range(5)],
+        "cable": [cable(rng) for _ in range(8)],
+        "frame": [frame(rng, n) for n in (6, 9, 14, 20, 28)],
+    }
     bottles = []
     for _ in range(8):
         neck, shoulder, belly = rng.uniform(0.12, 0.3), rng.uniform(0.5, 0.75), rng.uniform(0.38, 0.5)
@@ -331,101 +358,3 @@ def build_shapes(seed: int = 7) -> dict[str, list[Mesh]]:
         lands.append(unit((np.c_[m[0][:, :2], waves(rng, m[0], 5) + 0.3 * waves(rng, m[0], 14)], m[1], m[2])))
     out |= {"heap": heaps, "land": lands}
     return {k: [unit(m) if k not in ("facade",) else m for m in v] for k, v in out.items()}
-
-
-def build_textures(seed: int = 11, count: int = 110, size: int = 256) -> list[tuple[str, np.ndarray]]:
-    """Tiling pictures (kind, uint8 RGB): noise, weave, wood, marble, stripes; and printed ones: posters, covers, spines, screens."""
-    rng = np.random.default_rng(seed)
-
-    def noise(power: float, stretch: float = 1.0) -> np.ndarray:
-        f = np.hypot(np.fft.fftfreq(size)[:, None] * size * stretch, np.fft.fftfreq(size)[None] * size) + 1e-3
-        a = np.fft.ifft2(np.fft.fft2(rng.normal(size=(size, size))) / np.maximum(f, 1) ** power).real
-        return (a - a.min()) / (a.max() - a.min())
-
-    def ramp(a: np.ndarray, n: int = 4) -> np.ndarray:
-        grey, hue = rng.uniform(0.1, 1, n), rng.uniform(0, 1) ** 2 if rng.random() < 0.8 else 1.0
-        return np.stack(
-            [np.interp(a, np.linspace(0, 1, n), grey * (1 - hue) + hue * rng.uniform(0, 1, n)) for _ in range(3)], -1
-        )
-
-    y, x = np.mgrid[:size, :size] / size
-    out = []
-    for i in range(count):
-        kind = (
-            "noise",
-            "weave",
-            "wood",
-            "marble",
-            "stripe",
-            "poster",
-            "cover",
-            "spines",
-            "screen",
-            "poster",
-            "spines",
-        )[i % 11]
-        if kind == "noise":
-            a = ramp(noise(rng.uniform(0.5, 2.2)), rng.integers(2, 6))
-        elif kind == "weave":
-            f = rng.integers(8, 40)
-            a = 0.5 + 0.25 * np.sin(2 * np.pi * f * x) * np.sin(2 * np.pi * f * y)
-            a = ramp(np.clip(a + 0.3 * (noise(1) - 0.5), 0, 1), 2)
-        elif kind == "wood":
-            a = ramp((noise(1.6, 0.12) * rng.uniform(2, 6)) % 1, 2) * 0.4 + np.array([0.45, 0.3, 0.18]) * rng.uniform(
-                0.5, 1.3
-            )
-        elif kind == "marble":
-            a = ramp(np.abs(np.sin(6 * noise(1.5) + 3 * x)), 3)
-        elif kind == "stripe":
-            f = rng.integers(2, 24, 2)
-            a = ramp(
-                ((np.floor(x * f[0]) * 0.37 + np.floor(y * f[1]) * (rng.random() < 0.5) * 0.61) % 1), rng.integers(2, 7)
-            )
-        elif kind == "spines":
-            a = np.zeros((size, size, 3))
-            at = 0
-            while at < size:
-                w = int(rng.integers(6, 26))
-                a[:, at : at + w] = rng.uniform(0, 1, 3) * rng.uniform(0.3, 1)
-                top = rng.integers(0, size // 4) if rng.random() < 0.6 else 0
-                a[:top, at : at + w] = 0.04
-                for _ in range(3):
-                    q = int(rng.integers(top, size - 20))
-                    a[q : q + rng.integers(3, 18), at + 2 : at + w - 2] = rng.uniform(0, 1, 3)
-                a[:, at : at + 1] *= 0.3
-                at += w
-        else:
-            a = (
-                ramp(noise(rng.uniform(1.2, 2.4)), 5)
-                if rng.random() < 0.6
-                else np.ones((size, size, 3)) * rng.uniform(0, 1, 3)
-            )
-            a = np.ascontiguousarray(a * 255).astype(np.uint8)
-            for _ in range(rng.integers(2, 14)):
-                c, p = rng.integers(0, 255, 3).tolist(), rng.integers(0, size, (rng.integers(3, 6), 2)).astype(np.int32)
-                if rng.random() < 0.5:
-                    cv2.fillPoly(a, [p], c)
-                else:
-                    cv2.ellipse(
-                        a,
-                        tuple(int(v) for v in p[0]),
-                        tuple(int(v) for v in rng.integers(5, 90, 2)),
-                        float(rng.uniform(0, 180)),
-                        0,
-                        360,
-                        c,
-                        -1,
-                    )
-            lines = rng.integers(0, 16) if kind != "screen" else rng.integers(5, 24)
-            for k in range(lines):
-                left, row = int(rng.integers(8, 60)), int(10 + k * size / (lines + 1))
-                cv2.line(
-                    a,
-                    (left, row),
-                    (left + int(rng.integers(20, 170)), row),
-                    rng.integers(0, 255, 3).tolist(),
-                    int(rng.integers(1, 5)),
-                )
-            a = a / 255.0
-        out.append((kind, (np.clip(a, 0, 1) * 255).astype(np.uint8)))
-    return out

@@ -7,6 +7,7 @@ python train.py ... --resume OUT --rate 4e-4 --end-rate 1e-5
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import json
 import math
@@ -26,7 +27,7 @@ _kit = None
 
 def start_worker(library) -> None:
     global _kit
-    from stage import Kit
+    from kit import Kit
 
     _kit = Kit(library)
 
@@ -40,10 +41,8 @@ def work(job: tuple[int, int, int]) -> tuple[int, list[dict[str, np.ndarray]]]:
     scenes = []
     k = 0
     while len(scenes) < count:
-        try:
+        with contextlib.suppress(ValueError, IndexError, ZeroDivisionError):
             scenes.append(make_scene(_kit, seed * 1000 + k, aspect))
-        except (ValueError, IndexError, ZeroDivisionError):
-            pass
         k += 1
     return shape, scenes
 
@@ -78,7 +77,7 @@ def render_size(aspect: float, area: float) -> tuple[int, int]:
 
 
 def useful(r: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Pictures worth learning from: something is seen, not all of it pressed against the lens, some relief, some light."""
+    """Pictures worth learning from: things in view, not all pressed against the lens, some relief, some light."""
     d, n = r["depth"], r["depth"].shape[0]
     solid = (d > 0).float()
     log = torch.log(d.clamp_min(0.02)) * solid
@@ -94,8 +93,15 @@ def useful(r: dict[str, torch.Tensor]) -> torch.Tensor:
 
 def pack(r: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     keep = useful(r)
-    return {"depth": r["depth"][keep], "rgb": r["rgb"][keep].clamp(max=200).half(), "normal": (r["normal"][keep] * 127).to(torch.int8),
-            "object": r["object"][keep].short(), "class": r["class"][keep].to(torch.uint8), "focal": r["focal"][keep], "up": r["up"][keep]}  # fmt: skip
+    return {
+        "depth": r["depth"][keep],
+        "rgb": r["rgb"][keep].clamp(max=200).half(),
+        "normal": (r["normal"][keep] * 127).to(torch.int8),
+        "object": r["object"][keep].short(),
+        "class": r["class"][keep].to(torch.uint8),
+        "focal": r["focal"][keep],
+        "up": r["up"][keep],
+    }
 
 
 def main() -> None:
@@ -129,7 +135,7 @@ def main() -> None:
     from evaluate import evaluate, table
     from losses import total_loss
     from model import GeometryNet
-    from render import SCENE, Renderer  # noqa: F401
+    from render import Renderer
 
     cuda = args.device == "cuda"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
@@ -191,7 +197,7 @@ def main() -> None:
 
     floats = lambda m: [v for v in m.state_dict().values() if v.is_floating_point()]  # noqa: E731
     slow, fast = floats(smooth), floats(net)
-    log = open(args.out / "log.jsonl", "a")
+    log = (args.out / "log.jsonl").open("a")
     generator = torch.Generator().manual_seed(args.seed)
     ring: list[dict] = []
     seen = rendered = local = 0

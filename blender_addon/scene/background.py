@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The background proxy: a mesh that wears the plate as the still's camera saw it.
 
-The meshes are stored in the camera frame, their objects carry world_from_camera. So the plate is projected by
-arithmetic on object coordinates, exact at every pixel, and a change of lens is a change of the object's matrix.
+The meshes are stored in the camera frame, their objects carry world_from_camera: a change of lens is a change of the
+object's matrix.
 """
 
 from __future__ import annotations
 
 import bpy
-from numpy.typing import NDArray
 
 from ..core.frames import F64
 from ..core.proxy import Grid, background_grids
@@ -19,17 +18,15 @@ from .nodes import new_material
 from .objects import add_object, camera_only, load_image, mesh_from_faces, set_uv
 
 
-def projected_plate(name: str, image: bpy.types.Image, K: NDArray, width: int, height: int) -> bpy.types.Material:
-    """Emits the picture, projected from the origin of the object's own OpenCV camera frame."""
+def plate_material(name: str, image: bpy.types.Image) -> bpy.types.Material:
+    """Emits the picture where the UVs say.
+
+    Each vertex has the picture position of its own ray. Projecting anew for every pixel (by dividing object
+    coordinates) would be exact between the vertices too, where this is off by a tenth of a pixel at most; but EEVEE
+    then takes blurred mip levels all over the grid.
+    """
     material, tree, output = new_material(name)
-    place = tree.add("ShaderNodeTexCoord").outputs["Object"]
-    split = tree.add("ShaderNodeSeparateXYZ", {0: place}).outputs
-    across = tree.math("DIVIDE", split["X"], split["Z"])
-    down = tree.math("DIVIDE", split["Y"], split["Z"])
-    u = tree.math("MULTIPLY_ADD", across, float(K[0, 0] / width), float(K[0, 2] / width))
-    v = tree.math("MULTIPLY_ADD", down, float(-K[1, 1] / height), float(1 - K[1, 2] / height))
-    where = tree.add("ShaderNodeCombineXYZ", {"X": u, "Y": v}).outputs[0]
-    texture = tree.add("ShaderNodeTexImage", {"Vector": where}, image=image, extension="EXTEND")
+    texture = tree.add("ShaderNodeTexImage", image=image, extension="EXTEND")
     emission = tree.add("ShaderNodeEmission", {"Color": texture.outputs["Color"]})
     tree.tree.links.new(emission.outputs[0], output.inputs["Surface"])
     tree.tree.nodes.active = texture  # what the solid viewport's texture mode shows
@@ -48,7 +45,7 @@ def add_background(
     depth, mask = background
     source = BACKGROUND if session.file(BACKGROUND) else POINTMAP
     image = load_image(session.plate, "sRGB", f"{session.name} plate")
-    material = projected_plate(f"{session.name} plate", image, session.intrinsics, session.width, session.height)
+    material = plate_material(f"{session.name} plate", image)
     made: dict[str, bpy.types.Object] = {}
     surface, dome = background_grids(depth, mask, session.intrinsics)
     for role, title, grid in (("proxy", "background", surface), ("dome", "sky dome", dome)):

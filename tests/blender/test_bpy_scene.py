@@ -263,3 +263,14 @@ def test_nothing_but_a_camera(session_folder, tmp_path, scene):
     shutil.copy(session_folder / "session.json", folder)
     made = import_session(folder, scene)
     assert made.camera.data.lens > 0 and len(made.problems) == 5
+
+
+@pytest.mark.slow
+def test_eevee_shows_the_still_too(made, scene, tmp_path, session_folder):
+    """Minutes where shaders are compiled in software. Only Blenders that can draw without a window."""
+    engine = "BLENDER_EEVEE" if bpy.app.version >= (5, 0) else "BLENDER_EEVEE_NEXT"
+    scene.eevee.taa_render_samples = 16
+    for display, least in (("PROXY", 35.0), ("SPLATS", 28.0)):
+        show(made.by_role, display)
+        render_still(scene, tmp_path / f"{display}.png", 320, 16, engine)
+        assert psnr(tmp_path / f"{display}.png", session_folder / "plate/still.png") > least, display

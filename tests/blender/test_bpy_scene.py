@@ -179,12 +179,12 @@ def test_the_picture(made, scene, tmp_path, session_folder):
     # boxes' edges are where sampling differs most; the clean plate alone must come nearer
     for display, least in (("PROXY", 36.0), ("SPLATS", 28.0)):
         show(made.by_role, display)
-        render_still(scene, tmp_path / f"{display}.png", 320, 16)
+        render_still(scene, tmp_path / f"{display}.png", 160, 16)
         assert psnr(tmp_path / f"{display}.png", still) > least, display
     show(made.by_role, "PROXY")
     for prop in made.props:
         prop.hide_render = True
-    render_still(scene, tmp_path / "clean.png", 320, 16)
+    render_still(scene, tmp_path / "clean.png", 160, 16)
     assert psnr(tmp_path / "clean.png", session_folder / "plate/clean.png") > 38
     assert scene.render.resolution_x == 320 and scene.render.engine != "WORKBENCH"
 
@@ -193,12 +193,12 @@ def test_a_change_of_lens_moves_nothing_in_the_picture(made, scene, tmp_path):
     """Background and projection are one object's frame: stretched with its camera's lens, the picture stays."""
     for prop in made.props:
         prop.hide_render = True
-    render_still(scene, tmp_path / "before.png", 160, 4)
+    render_still(scene, tmp_path / "before.png", 120, 4)
     for role in ("proxy", "dome"):
         item = made.by_role[role]
         item.matrix_local = Matrix((made.world_from_camera @ stretch(1.5)).tolist())
     made.camera.data.lens *= 1.5
-    render_still(scene, tmp_path / "after.png", 160, 4)
+    render_still(scene, tmp_path / "after.png", 120, 4)
     assert psnr(tmp_path / "before.png", tmp_path / "after.png") > 45
 
 

@@ -77,7 +77,7 @@ def test_display_switches(scene, session_folder):
     assert crate.hide_render and not bpy.data.objects["crate prop_01 splats"].hide_render
 
 
-@pytest.mark.parametrize("degrees", [35.0, 58.1, 80.0])
+@pytest.mark.parametrize("degrees", [35.0, 80.0])
 def test_another_lens_keeps_the_picture_and_the_floor(made, scene, degrees, maker, tmp_path, session_folder):
     proxy = made.by_role["proxy"]
     contact = {item.name: np.array(item.matrix_world.translation) for item in made.props}
@@ -93,10 +93,9 @@ def test_another_lens_keeps_the_picture_and_the_floor(made, scene, degrees, make
         view = world_to_camera_view(scene, made.camera, item.matrix_world.translation)
         assert abs(view.x - pixels[item.name].x) < 1e-3 and abs(view.y - pixels[item.name].y) < 1e-3
         assert abs(item.matrix_world.translation.z) < 1e-4
-    render_still(scene, tmp_path / "r.png", 320, 8)
     for item in made.props:
         item.hide_render = True
-    render_still(scene, tmp_path / "clean.png", 320, 8)
+    render_still(scene, tmp_path / "clean.png", 160, 8)
     assert psnr(tmp_path / "clean.png", session_folder / "plate/clean.png") > 36
 
 

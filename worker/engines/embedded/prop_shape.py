@@ -102,6 +102,7 @@ def with_relief(
         return _leaning(guess, solid, offset, inside)
     reach = float(np.percentile(guess.front[solid] - guess.back[solid], 95))
     inside &= np.abs(offset - np.median(offset[inside])) < 1.5 * reach
+    inside &= ~_fringe(offset, solid, inside, 0.25 * extent)
     smooth = cv2.medianBlur(_filled(offset, inside), 5)
     gap = 2 * max(1, round(0.012 * max(solid.shape))) + 1  # narrow dips are background seen through or beside it
     smooth = cv2.morphologyEx(smooth, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (gap, gap)))
@@ -112,6 +113,15 @@ def with_relief(
     if abs(pitch) <= _STEEP:
         back = _half_turn(front, thick, shift, solid, pitch, roll)
     return Thickness(front, np.minimum(back, front - 0.05 * thick).astype(np.float32))
+
+
+def _fringe(offset: F32, solid: Bool, inside: Bool, most: float) -> Bool:
+    """Rim pixels farther by `most` than the body just inside them: background, not body. Thin parts have none."""
+    width = max(2, round(0.04 * max(solid.shape)))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1, 2 * width + 1))
+    deep = cv2.erode(solid.astype(np.uint8), kernel)
+    rim = (cv2.dilate(deep, kernel) > 0) & (deep == 0)
+    return rim & (offset < _filled(offset, inside & (deep > 0)) - most)
 
 
 def _crisp(offset: F32, solid: Bool, valid: Bool) -> bool:

@@ -60,6 +60,10 @@ def test_a_flat_wall_tells_nothing_of_the_light() -> None:
     assert result.key_direction is None and "lighting.no_key" in [n.code for n in result.notices]
 
 
+def test_a_blank_white_frame_is_no_lamp() -> None:
+    assert probe_of(np.ones((*SIZE, 3), np.float32), geometry=False).key_direction is None
+
+
 def test_coverage_is_the_solid_angle_of_the_frame() -> None:
     """A frame of half angles a, b covers 4 asin(sin a' sin b') ..., here 4 atan(xy / sqrt(1 + x2 + y2)), x = tan a."""
     result = probe_of(np.full((*SIZE, 3), 0.3, np.float32), geometry=False, hfov=50.0)

@@ -163,7 +163,7 @@ def _bright_spot(radiance: F32, linear: F32, lamps: Bool, request: LightingReque
     """A lamp, window or sun that stands in the frame: the centre of the light that near-white pixels hold."""
     white = request.clipped_at if np.isfinite(request.clipped_at) else 8 * float(np.median(linear.max(axis=-1))) + 1e-6
     bright = (linear.max(axis=-1) > 0.9 * white) & lamps
-    if not bright.any():
+    if not bright.any() or bright.mean() > 0.5:  # mostly white is a burnt or blank picture, not a lamp in it
         return None
     light = luminance(radiance)
     power = np.where(bright, light, 0)

@@ -117,7 +117,8 @@ def build(folder: Path, arguments: argparse.Namespace) -> int:
 
     started = time.perf_counter()
     print("assetize: step 0.1", flush=True)
-    bpy.ops.wm.read_factory_settings(use_empty=True)
+    # an empty file; the preferences stay, and with them this add-on where it was called as a command
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     scene = bpy.context.scene
     parts = {name: False for name in arguments.skip}
     made = import_session(folder, scene, Wanted(display=arguments.display, **parts))

@@ -111,10 +111,11 @@ def test_props_are_gone_and_the_wall_goes_on_behind_them() -> None:
 
 def test_the_sky_is_a_far_dome() -> None:
     result = lift(request(sky_rows=30))
-    distance = result.gaussians.position[:, 2]
-    v = result.gaussians.position[:, 1] / distance
-    top = v < v.min() * 0.9
+    distance = np.linalg.norm(result.gaussians.position, axis=1)
+    v = result.gaussians.position[:, 1] / result.gaussians.position[:, 2]
+    top = v < v.min() * 0.7
     assert (distance[top] > 15 * FAR).all()
+    assert np.ptp(distance[top]) < 0.01 * distance[top].mean(), "round: corners are no farther"
 
 
 def test_everything_sky_is_said() -> None:

@@ -123,8 +123,8 @@ def _write_background(ctx: StageContext, points: F32, pointmap: Pointmap, remove
     """The mask keeps what was trusted; where a prop was taken away, whatever came to light that is not sky."""
     mask = pointmap.mask
     if removed is not None:
-        depth = points[..., 2]
-        surface = depth < 0.999 * depth.max() if not pointmap.mask.all() else np.ones_like(pointmap.mask)
+        distance = np.linalg.norm(points, axis=-1)
+        surface = distance < 0.999 * distance.max() if not pointmap.mask.all() else np.ones_like(pointmap.mask)
         mask = np.where(removed, surface, mask)
     with replacing(ctx.folder.background) as part, part.open("wb") as stream:
         np.savez(stream, points=points.astype(np.float32), mask=mask)

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial.transform import Rotation
 
-from worker.arrays import F32, F64, Bool
+from worker.arrays import F32, F64, U8, Bool
 from worker.engines.contract import EngineNotice, Progress, SceneRequest, SceneResult
 from worker.engines.embedded.background import fill_behind
 from worker.engines.embedded.membrane import membrane
@@ -68,19 +68,22 @@ class EmbeddedSplats:
         parallax = float(request.intrinsics[0, 0]) * BASELINE * median
         nearest = 0.02 * median  # nothing within a hand's breadth of the lens: it would fill the frame after any move
         disparity = (1 / np.clip(depth, nearest, dome)).astype(np.float32)
-        disparity = np.where(solid, snapped(disparity, parallax), 1 / dome).astype(np.float32)
+        rays = pixel_rays(depth.shape[0], depth.shape[1], request.intrinsics)
+        disparity = np.where(solid, snapped(disparity, parallax), _vault(rays, dome)).astype(np.float32)
 
         removed = request.removed if request.removed is not None else np.zeros(depth.shape, dtype=bool)
         behind, sky = fill_behind(disparity, removed, ~solid, 1 / dome, request.seed)
-        rays = pixel_rays(depth.shape[0], depth.shape[1], request.intrinsics)
+        behind = np.where(sky, _vault(rays, dome), behind).astype(np.float32)
         background = rays / behind[..., None]
         progress(0.2)
 
         clean = request.clean if request.clean is not None else request.still
-        bare = _grid(clean, behind, sky, None if removed.any() else request.normals, request, parallax, self.max_grid)
+        most = self.max_grid
+        normals = None if removed.any() else request.normals
+        bare = _grid(clean, behind, sky, normals, request, parallax, dome, most)
         front = bare
         if request.keep_props:
-            front = _grid(request.still, disparity, ~solid, request.normals, request, parallax, self.max_grid)
+            front = _grid(request.still, disparity, ~solid, request.normals, request, parallax, dome, most)
         visible = _visible_layer(front)
         progress(0.6)
         hidden = _hidden_layer(front, bare if request.keep_props else None, MAX_SPLATS - len(visible))
@@ -96,8 +99,20 @@ def snapped(disparity: F32, parallax: float) -> F32:
     return np.where((near - far) * parallax > SNAP_PX, side, disparity).astype(np.float32)
 
 
+def _vault(rays: F32, dome: float) -> F32:
+    """1/z of a sphere of radius `dome` around the camera."""
+    return (np.linalg.norm(rays, axis=-1) / dome).astype(np.float32)
+
+
 def _grid(
-    image: np.ndarray, disparity: F32, sky: Bool, normals: F32 | None, request: SceneRequest, parallax: float, most: int
+    image: U8,
+    disparity: F32,
+    sky: Bool,
+    normals: F32 | None,
+    request: SceneRequest,
+    parallax: float,
+    dome: float,
+    most: int,
 ) -> _Grid:
     """Shrink to at most `most` pixels, then continue the frame by MARGIN on all sides."""
     height, width = disparity.shape
@@ -115,14 +130,16 @@ def _grid(
             normals = np.asarray(cv2.resize(normals, size, interpolation=cv2.INTER_NEAREST), np.float32)
     pad = min(round(MARGIN * size[0]), size[0] - 1, size[1] - 1)
     intrinsics = intrinsics + np.array([[0, 0, pad], [0, 0, pad], [0, 0, 0]])
+    intrinsics = intrinsics.astype(np.float32)
     edges = ((pad, pad), (pad, pad))
     if normals is not None:
         normals = np.pad(normals, (*edges, (0, 0)), mode="edge")
+    disparity, sky = np.pad(disparity, edges, mode="edge"), np.pad(sky, edges, mode="edge")
     return _Grid(
         np.pad(color, (*edges, (0, 0)), mode="reflect"),
-        np.pad(disparity, edges, mode="edge"),
-        np.pad(sky, edges, mode="edge"),
-        intrinsics.astype(np.float32),
+        np.where(sky, _vault(pixel_rays(sky.shape[0], sky.shape[1], intrinsics), dome), disparity),
+        sky,
+        intrinsics,
         parallax * scale,
         pad,
         normals,

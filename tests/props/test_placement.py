@@ -101,6 +101,15 @@ def test_table_top_counts_and_not_the_floor_far_below() -> None:
     assert blind.source == "ground_plane" and blind.height == pytest.approx(-plane[1], abs=1e-6)
 
 
+def test_wall_behind_a_hanging_thing_is_no_support() -> None:
+    shot = shoot(box(), 10)
+    rows = np.linspace(-1, 1, 240)[:, None] + np.zeros(320)
+    wall = np.stack([np.zeros_like(rows), rows, np.full_like(rows, 4.0)], axis=-1).astype(np.float32)
+    nothing = np.zeros(shot.alpha.shape, bool)
+    up = np.array([0, -1.0, 0])
+    assert find_support(shot.alpha >= 128, wall, ~nothing, nothing, up, (up, 1.6), np.array([0, 0.5, 4.0])) is None
+
+
 def test_snap_refuses_what_is_not_its_support() -> None:
     up = np.array([0, -1.0, 0])
     assert snap_factor(np.array([0, 1.0, 3.0]), up, Support(-2.0, "points", 0)) is None  # twice as far

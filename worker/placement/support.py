@@ -39,12 +39,19 @@ def find_support(mask: Bool, points: F32, valid: Bool, others: Bool, up: F64, gr
     columns = np.nonzero(mask.any(axis=0))[0]
     lowest = mask.shape[0] - 1 - np.argmax(mask[::-1, columns], axis=0)
     standing = lowest >= rows[-1] - max(2, round(0.12 * tall))  # columns whose lower end is part of the foot
-    heights = []
+    heights, climbs = [], []
     for column, row in zip(columns[standing], lowest[standing], strict=True):
         cut = np.s_[row + 1 + gap : row + 1 + gap + band, column]
         usable = valid[cut] & ~others[cut] & ~mask[cut]
         heights.append(points[cut][usable] @ up)
+        cut = np.s_[row + 1 + gap + band : row + 1 + gap + 4 * band, column]  # clear of depth smeared at the foot
+        below = points[cut][valid[cut] & ~others[cut] & ~mask[cut]].astype(np.float64)
+        if len(below) > 1:
+            step = below[-1] - below[0]
+            climbs.append(abs(step @ up) - np.linalg.norm(step - up * (step @ up)))
     found = np.concatenate(heights) if heights else np.zeros(0)
+    if climbs and float(np.median(climbs)) > 0:
+        return None  # steeper than 45 degrees: a wall behind the prop, not a floor under it
     if len(found) >= 8:
         middle = float(np.median(found))
         return Support(middle, "points", float(1.4826 * np.median(np.abs(found - middle))))

@@ -42,8 +42,8 @@ NOTICES = {
         "“{label}”与剧照轮廓的重合度仅为 {percent} %；其姿态存疑。",
     ),
     "placement.not_grounded": (
-        "Nothing was found for “{label}” to stand on; it stays at the depth of the pointmap.",
-        "未找到“{label}”的支撑面；其保持在点图深度处。",
+        "“{label}” was not set down: nothing fit to carry it was found below; it stays at the depth of the pointmap.",
+        "“{label}”未落到支撑面上：其下方未找到合适的支撑。其保持在点图深度处。",
     ),
     "placement.overlap": (
         "“{first}” and “{second}” share {percent} % of the smaller one's volume.",
@@ -57,7 +57,7 @@ NOTICES = {
 GOOD_IOU, POOR_IOU = 0.8, 0.7
 IOU_MAY_COST = 0.01  # what contact with the ground or with a neighbour may cost
 GAP_SHARE = 0.02  # of the prop's height: nearer than this to its support it stands
-DEPTH_MAY_COST = 0.05  # relative; measured depth outweighs a contact that is guessed
+DEPTH_MAY_COST = 0.1  # relative; measured depth outweighs a contact that is guessed
 OVERLAP_SHARE = 0.03
 MOST_PUSH = 0.06  # of the smaller footprint
 

@@ -44,6 +44,12 @@ def test_the_known_light_is_found() -> None:
     assert degrees_between(level.T @ brightest, LIGHT) < 15, "the key stands in the probe too"
 
 
+def test_light_from_under_the_floor_is_doubted() -> None:
+    """The same ball with the camera said to hang upside down: the light now comes from below."""
+    picture = ball_on_floor()[0]
+    assert probe_of(picture, gravity=(0, -1, 0)).key_confidence < 0.5 * probe_of(picture).key_confidence
+
+
 def test_key_energy_is_in_the_probe_as_said() -> None:
     result = probe_of(ball_on_floor()[0])
     level = level_from_camera([0, 1, 0])

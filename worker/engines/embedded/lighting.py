@@ -23,7 +23,7 @@ KNEE = 0.8  # of white: above it a display-referred picture has compressed its h
 STOPS_SMALL, STOPS_LARGE = 5.0, 2.0  # what a clipped lamp and a clipped window or sky are taken to hide
 LARGE_DEG = 20.0
 BLURS_DEG = (0.0, 5.0, 12.0, 25.0, 45.0)
-LEAST_CONFIDENCE = 0.28  # on the examples directions believed less were up to 70 degrees off, the others 18 to 38
+LEAST_CONFIDENCE = 0.28  # on the examples with true depth, directions above it were 18 to 38 degrees off
 KEY_ANGLE_DEG = 10.0
 
 
@@ -55,8 +55,10 @@ class EmbeddedLighting:
         if request.normals is not None and request.mask is not None:
             shading = shading_direction(linear, request.normals, request.mask)
         key = agreed(shading, _bright_spot(radiance, linear, lamps, request))
-        if key is not None and key.confidence < LEAST_CONFIDENCE:
-            key = None
+        if key is not None:
+            # A key light well under the horizon is mostly a glossy floor read as shading.
+            key.confidence *= float(np.clip(1.3 - 3 * (key.direction @ request.gravity), 0.2, 1))
+            key = key if key.confidence >= LEAST_CONFIDENCE else None
         intensity, color, size = 0.0, None, KEY_ANGLE_DEG
         if key is not None:
             probe, intensity, color, size = _with_key(probe, seen, level @ key.direction, key.ratio)

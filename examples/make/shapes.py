@@ -62,7 +62,8 @@ def rounded_box(size: Sequence[float], radius: float = 0.01, segments: int = 3, 
     lines = []
     for h in half:
         flat = np.linspace(-(h - radius), h - radius, grid + 1)
-        lines.append(np.unique(np.round(np.concatenate([arc - (h - radius), flat, (h - radius) - arc]), 9)))
+        # No finer than `vertex` tells apart, or two lines share one vertex and the box opens.
+        lines.append(np.unique(np.round(np.concatenate([arc - (h - radius), flat, (h - radius) - arc]), 7)))
     index: dict[tuple[int, ...], int] = {}
     vertices: list[Array] = []
     faces: list[tuple[int, ...]] = []

@@ -106,3 +106,10 @@ def test_any_box_gets_a_verdict_and_a_score(x: int, y: int, w: int, h: int) -> N
     for code, params in item.fatal + item.remarks:
         for text in harvest.NOTICES[code]:
             assert text.format(**params)
+
+
+def test_no_pixel_shows_two_things() -> None:
+    clear, doubtful = judged(rectangle(100, 100, 100, 100), 0.9), judged(rectangle(140, 80, 110, 100), 0.6)
+    beside = judged(rectangle(195, 100, 100, 100), 0.5)
+    rules.drop_duplicates([doubtful, beside, clear])
+    assert codes(doubtful) == {"harvest.overlap"} and not clear.fatal and not beside.fatal

@@ -26,6 +26,7 @@ OCCLUDER_STEP = 0.04  # nearer than the prop by this share of its depth
 OCCLUDED_SHARE, FLAG_OCCLUDED = 0.35, 0.06  # share of the contour behind something nearer
 FLAT_INLIERS, FLAT_STEP = 0.85, 0.12  # a picture on its wall: flat, and no depth step around it
 DUPLICATE_IOU, CONTAINED = 0.7, 0.85
+OVERLAP = 0.4  # of the smaller of two masks
 DOUBTFUL = 1.15  # a part that scores so many times better than the whole around it stands for itself
 
 Reason = tuple[str, dict[str, object]]
@@ -212,6 +213,18 @@ def drop_duplicates(items: list[Judged]) -> None:
             continue
         for part in parts:
             part.fatal.append(("harvest.part", {}))
+    _drop_overlapping([item for item in kept if not item.fatal])
+
+
+def _drop_overlapping(items: list[Judged]) -> None:
+    """No pixel shows two things: of two outlines that share much of the smaller one, the weaker is wrong."""
+    good: list[Judged] = []
+    for item in sorted(items, key=lambda i: -i.score):
+        shared = (np.count_nonzero(item.mask & g.mask) / min(item.mask.sum(), g.mask.sum()) for g in good)
+        if item.roi is None and any(share > OVERLAP for share in shared):
+            item.fatal.append(("harvest.overlap", {}))
+        else:
+            good.append(item)
 
 
 def _same_thing(a: Bool, b: Bool) -> bool:

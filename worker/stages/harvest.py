@@ -87,6 +87,8 @@ NOTICES = {
                      "与周围共面（{percent} % 的点在同一平面，周围无深度变化）：属于表面或其上的图案。"),
     "harvest.sky": ("It is sky.", "这是天空。"),
     "harvest.duplicate": ("It is the same thing as one already taken.", "与已选道具为同一物体。"),
+    "harvest.overlap": ("It shares much of its area with a clearer prop already taken.",
+                        "与已选的更清晰道具大面积重叠。"),
     "harvest.part": ("It is a part of a prop already taken.", "是已选道具的一部分。"),
     "harvest.group": ("It joins several things; what stands out clearly inside it ({count}) was taken by itself.",
                       "它连接了多个物体；其中较清晰的（{count} 个）已单独选取。"),

@@ -28,7 +28,7 @@ LONG_SIDE = 1280  # proposals are made at this size; full-resolution edges come 
 MIN_SHARE = 0.0015  # of the frame; the hero rules set the real floor
 MAX_PROPOSALS = 40
 SURE, DULL = 0.5, 0.2  # saliency of a thing, and of its parts in shadow or of one colour with what is behind
-SECOND_LOOKS = 4  # a run of the network each, a quarter of a second
+SECOND_LOOKS = 8  # a run of the network each, a quarter of a second
 SAME = 0.6  # mask IoU above which two windows saw one thing
 
 Box = tuple[int, int, int, int]

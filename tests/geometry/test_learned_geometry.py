@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from worker.engines.contract import GeometryRequest, GeometryResult, SurfaceClass
 from worker.engines.embedded import CARDS
 from worker.engines.embedded import learned_geometry as module
-from worker.engines.embedded.edge_upsampling import upsample, without_specks
 from worker.engines.embedded.learned_geometry import LearnedGeometry, network_size
 from worker.engines.embedded.votes import instances_from_votes
 from worker.errors import EngineUnavailable
+from worker.pointmaps.edge_upsampling import upsample, without_specks
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from plyfile import PlyData
 
 from worker.engines.contract import GeometryRequest
-from worker.engines.embedded.layout import CAMERA_HEIGHT, LayoutPreview, gravity_from_lines
+from worker.engines.embedded.layout import LayoutPreview
 from worker.errors import StageError
 from worker.formats.pointmap import intrinsics_from_hfov, read_pointmap
+from worker.pointmaps.floor import CAMERA_HEIGHT
+from worker.pointmaps.upright import gravity_from_lines
 from worker.session.model import InputRecord, Lens
 from worker.stages import geometry
 

@@ -11,15 +11,16 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from worker.arrays import F32, F64, I32, U8, Bool
+from worker.arrays import F32, I32, Bool
 from worker.engines.contract import EngineNotice, GeometryRequest, GeometryResult, Progress, SurfaceClass
 from worker.formats.pointmap import intrinsics_from_hfov, pixel_rays
+from worker.pointmaps.floor import CAMERA_HEIGHT
+from worker.pointmaps.sky import colour_regions, plain_sky, shrunk
+from worker.pointmaps.upright import gravity_from_lines
 from worker.session.frames import level_from_camera
 
-CAMERA_HEIGHT = 1.6  # a person's eyes
 ASSUMED_HFOV_DEG = 60.0  # beats vanishing points on real photos: mean error 8 degrees against 19
 WALL = (2.0, 12.0)  # nearest and farthest back wall, in camera heights
-WORK_WIDTH = 480
 
 
 class LayoutPreview:
@@ -33,8 +34,8 @@ class LayoutPreview:
         gravity = measured if measured is not None else np.array([0.0, 1.0, 0.0])
         progress(0.3)
 
-        small = _shrunk(request.image)
-        regions = _regions(small)
+        small = shrunk(request.image)
+        regions = colour_regions(small)
         rays = pixel_rays(height, width, intrinsics)
         directions = rays @ level_from_camera(gravity).T.astype(np.float32)  # level frame: right, ahead, up
         ahead = np.maximum(directions[..., 1], 1e-3)
@@ -42,7 +43,7 @@ class LayoutPreview:
         fall = -directions[..., 2]
         floor = np.where(fall > 1e-6, CAMERA_HEIGHT * ahead / np.maximum(fall, 1e-6), 1e6).astype(np.float32)
         floor_small = np.asarray(cv2.resize(floor, small.shape[1::-1], interpolation=cv2.INTER_AREA), np.float32)
-        sky_small = _sky(small, regions, floor_small)
+        sky_small = plain_sky(small, regions, floor_small < 1e5)
         upright_small = _upright_distance(regions, floor_small, sky_small)
         progress(0.8)
 
@@ -70,66 +71,6 @@ class LayoutPreview:
             classes=np.where(sky, SurfaceClass.SKY, SurfaceClass.STUFF).astype(np.uint8),
             notices=[EngineNotice("geometry.layout_preview", degraded=True)],
         )
-
-
-def gravity_from_lines(image: U8, intrinsics: F32) -> F64 | None:
-    """Unit vector down in the camera frame from the picture's near-vertical segments; None where too few agree.
-
-    The plane through the camera and the image of a vertical edge contains the vertical direction, so `down` is the
-    vector most nearly perpendicular to all such planes' normals: re-weighted least squares (Cauchy, 1 degree).
-    """
-    grey = cv2.cvtColor(_shrunk(image, 960), cv2.COLOR_RGB2GRAY)
-    found = cv2.createLineSegmentDetector().detect(grey)[0]
-    if found is None:
-        return None
-    ends = found.reshape(-1, 2, 2) * (image.shape[1] / grey.shape[1])
-    along = ends[:, 1] - ends[:, 0]
-    length = np.linalg.norm(along, axis=1)
-    upright = (length > 0.04 * image.shape[0]) & (np.abs(along[:, 0]) < np.tan(np.radians(20)) * np.abs(along[:, 1]))
-    if upright.sum() < 6:
-        return None
-    ends, length = ends[upright], length[upright]
-    rays = np.concatenate([ends, np.ones((len(ends), 2, 1))], axis=-1) @ np.linalg.inv(intrinsics.astype(float)).T
-    planes = np.cross(rays[:, 0], rays[:, 1])
-    planes /= np.linalg.norm(planes, axis=1, keepdims=True)
-    down = np.array([0.0, 1.0, 0.0])
-    for _ in range(20):
-        weight = length / (1 + (np.degrees(np.arcsin(np.clip(planes @ down, -1, 1))) / 1.0) ** 2)
-        _, vectors = np.linalg.eigh((planes * weight[:, None]).T @ planes)
-        down = vectors[:, 0] * np.sign(vectors[1, 0] or 1.0)
-    agreeing = np.abs(planes @ down) < np.sin(np.radians(1.5))
-    tilt = np.degrees(np.arccos(np.clip(down[1], -1, 1)))
-    if agreeing.sum() < 6 or length[agreeing].sum() < image.shape[0] or tilt > 30:
-        return None
-    return down
-
-
-def _shrunk(image: U8, width: int = WORK_WIDTH) -> U8:
-    if image.shape[1] <= width:
-        return image
-    size = (width, max(1, round(image.shape[0] * width / image.shape[1])))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _regions(image: U8) -> I32:
-    """Regions of like colour (Felzenszwalb and Huttenlocher 2004), numbered from 0."""
-    cut = cv2.ximgproc.segmentation.createGraphSegmentation(0.8, 300.0, max(20, image.shape[0] * image.shape[1] // 600))
-    return np.asarray(cut.processImage(np.ascontiguousarray(image)), np.int32)
-
-
-def _sky(image: U8, regions: I32, floor: F32) -> Bool:
-    """Regions on the top edge, above the horizon, smooth, and blue or burnt-out white. Ceilings are rarely either."""
-    value = image.astype(np.float32)
-    rough = np.abs(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_32F))
-    sky = np.zeros(regions.shape, dtype=bool)
-    for label in np.unique(regions[0]):
-        region = regions == label
-        red, _, blue = value[region].mean(axis=0)
-        bluish = blue > 1.12 * red and blue > 55
-        burnt = value[region].mean() > 252
-        if (bluish or burnt) and rough[region].mean() < 6 and (floor[region] < 1e5).mean() < 0.05:
-            sky |= region
-    return sky
 
 
 def _upright_distance(regions: I32, floor: F32, sky: Bool) -> F32:

@@ -15,11 +15,13 @@ import numpy as np
 
 from worker.arrays import F32, F64, U8, Bool
 from worker.engines.contract import EngineNotice, GeometryRequest, GeometryResult, Progress, SurfaceClass
-from worker.engines.embedded.edge_upsampling import upsample, upsample_probability, without_specks
-from worker.engines.embedded.layout import CAMERA_HEIGHT, LayoutPreview, gravity_from_lines
+from worker.engines.embedded.layout import LayoutPreview
 from worker.engines.embedded.votes import instances_from_votes
 from worker.errors import EngineUnavailable
 from worker.formats.pointmap import intrinsics_from_hfov, pixel_rays
+from worker.pointmaps.edge_upsampling import upsample, upsample_probability, without_specks
+from worker.pointmaps.floor import scale_by_floor
+from worker.pointmaps.upright import gravity_from_lines
 
 WEIGHTS = Path(__file__).parent / "weights" / "geometry.onnx"
 WEIGHTS_SHA256 = "4580eeedd371b785659da80cab2907700da82c48578ee264173d89db24bfae15"
@@ -31,8 +33,6 @@ LENS_TRUST = 0.5
 USUAL_FOV_DEG = 60.0
 HFOV_RANGE = (15.0, 115.0)
 FAR = 40.0  # farthest depth, in medians
-TABLE_DISTANCE = 0.5  # the camera over a table top, where that is all the ground in view
-NO_FLOOR_MEDIAN = 4.0  # median depth where no floor gives a scale
 DOUBTFUL = 0.6  # median expected error of log depth above which the picture is left to the layout preview
 SKY_BELOW = 0.08  # sky reaches at most this far (slope) under the horizon
 BLANK = 3.0  # standard deviation of the picture below which there is nothing to read
@@ -96,19 +96,13 @@ class LearnedGeometry:
         normals = _normals(dense[:3], rays)
         confidence = _to_size(np.exp(-expected_error / 0.25), width, height) * solid
         shape = (rays * depth[..., None]).astype(np.float64)
-        floor, above = _floor(shape, normals, gravity, (classes == SurfaceClass.STUFF) & solid), CAMERA_HEIGHT
-        if floor is None:  # a still life: the level thing in view is a table top
-            floor, above = _floor(shape, normals, gravity, (classes == SurfaceClass.OBJECT) & solid), TABLE_DISTANCE
-        scale = above / floor[1] if floor else NO_FLOOR_MEDIAN
+        scale, basis, ground = scale_by_floor(
+            shape, normals, gravity, (classes == SurfaceClass.STUFF) & solid, (classes == SurfaceClass.OBJECT) & solid
+        )
         depth *= scale
         depth[sky] = 1.5 * max(float(depth[solid].max()), 10 * scale)
         # Built from the float32 that are kept, so that every point stays on its own ray.
         points = rays * depth.astype(np.float32)[..., None]
-        basis = (
-            f"assumed: the camera is {above} above the level ground it sees; the shape is estimated, not measured"
-            if floor
-            else f"assumed: no level ground in view, median depth set to {NO_FLOOR_MEDIAN}; the shape is estimated"
-        )
         return GeometryResult(
             points=points,
             mask=solid & (depth < FAR * scale * 0.999),
@@ -120,7 +114,7 @@ class LearnedGeometry:
             gravity_source="engine",
             hfov_source="user" if request.hfov_deg else "engine",
             sky=sky,
-            ground_plane=(floor[0].astype(np.float32), above, floor[2]) if floor else None,
+            ground_plane=ground,
             normals=normals,
             classes=classes,
             instances=self._instances(dense, probability, classes),
@@ -203,39 +197,3 @@ def _normals(raw: F32, rays: F32) -> F32:
     normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-6)
     away = (normals * rays).sum(-1, keepdims=True) > 0
     return np.where(away, normals - 2 * normals * away, normals).astype(np.float32)
-
-
-def _floor(points: F64, normals: F32, gravity: F64, stuff: Bool) -> tuple[F64, float, float] | None:
-    """Unit up normal, the camera's height over it and a confidence; None where no floor is seen.
-
-    The floor is the lowest level, seen from above, that holds a fair part of the level surfaces in view; the plane is
-    then fitted by re-weighted least squares to what lies near it.
-    """
-    step = max(1, round(max(stuff.shape) / 320))
-    level = (normals @ gravity.astype(np.float32) < -0.85) & stuff
-    seen = points[::step, ::step][level[::step, ::step]]
-    drop = seen @ gravity
-    seen, drop = seen[drop > 0.02], drop[drop > 0.02]
-    if len(seen) < 0.01 * (stuff.size / step**2):
-        return None
-    edges = np.arange(np.log(drop.min()) - 0.1, np.log(drop.max()) + 0.2, 0.1)
-    count, _ = np.histogram(np.log(drop), edges)
-    wide = count[:-1] + count[1:] if len(count) > 1 else count
-    lowest = int(np.nonzero(wide >= 0.25 * wide.max())[0].max())
-    height = float(np.exp(edges[min(lowest + 1, len(edges) - 1)]))
-    normal = -gravity
-    for _ in range(12):
-        off = (seen @ normal + height) / height
-        weight = 1 / (1 + (off / 0.04) ** 2) * (np.abs(off) < 0.25)
-        if weight.sum() < 8:
-            return None
-        middle = (seen * weight[:, None]).sum(0) / weight.sum()
-        _, axes = np.linalg.eigh(((seen - middle) * weight[:, None]).T @ (seen - middle))
-        fitted = axes[:, 0] * np.sign(axes[:, 0] @ -gravity or 1.0)
-        # A floor is level; a fit that leans more than a ramp has caught something else.
-        normal = fitted if fitted @ -gravity > np.cos(np.radians(10)) else -gravity
-        height = float(-(middle @ normal))
-    share = float(weight.sum() / (stuff.size / step**2))
-    if height <= 1e-3 or share < 0.005:
-        return None
-    return normal, height, float(np.clip(share * 6, 0.1, 0.9))

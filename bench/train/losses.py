@@ -7,7 +7,7 @@ L1 on log-depth up to scale, which alone fixes the shift and so the true 3D shap
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 

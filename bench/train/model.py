@@ -14,7 +14,7 @@ combination of its coarse neighbours).
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 # repeats, kernel, stride, expansion, channels of EfficientNet-Lite2

@@ -57,6 +57,10 @@ class EngineUnavailable(AssetizeError):
     http_status = 409
 
 
+class WeightsError(EngineUnavailable):
+    """An engine's weights are missing, damaged, or not those it needs; or they could not be brought."""
+
+
 class StageError(AssetizeError):
     """One stage failed; the job goes on without what depends on it."""
 

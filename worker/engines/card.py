@@ -23,17 +23,29 @@ class Licence:
 
 @dataclass(frozen=True)
 class WeightFile:
-    """One file that `assetize engines install` brings, or that ships with the product."""
+    """One file that `assetize engines install` brings, or that ships with the product.
+
+    `source`: "https://...", "hf://owner/repo[@revision]/path/in/repo", or "shipped". `sha256` None: none is published,
+    so that of the first download is kept and held against every later one. `manifest`: "package.module:function", which
+    returns the tensors the file must hold, dict[str, worker.nn.checkpoint.TensorSpec], and imports no torch.
+    """
 
     name: str
     bytes: int
     sha256: str | None
-    source: str  # URL, hub repo id, package name, or "shipped"
+    source: str
+    bytes_exact: bool = True  # False: the publisher tells no exact size, `bytes` is near it
+    manifest: str | None = None
 
 
 @dataclass(frozen=True)
 class EngineCard:
-    """`entry` is "package.module:Class"; the class is imported only inside an engine host."""
+    """`entry` is "package.module:Class"; the class is imported only inside an engine host.
+
+    `memory_mb`: by tier, best first, which is the order of retries. On a GPU it is what the process takes of the GPU's
+    memory, the driver's own share (about 500 MB with CUDA) included. `tier_devices` narrows `devices` for a tier (half
+    precision on the GPU only, say); a tier that is not in it runs on all of `devices`.
+    """
 
     name: str
     stage: EngineStage
@@ -43,7 +55,8 @@ class EngineCard:
     entry: str
     weights: tuple[WeightFile, ...] = ()
     devices: tuple[str, ...] = ("cpu",)
-    memory_mb: dict[str, int] = field(default_factory=dict)  # by tier, best first; order is the retry order
+    memory_mb: dict[str, int] = field(default_factory=dict)
+    tier_devices: dict[str, tuple[str, ...]] = field(default_factory=dict)
     priority: int = 0  # `auto` takes the highest that is installed, fits and is accepted
     needs: tuple[str, ...] = ()  # importable modules
     install_hint: str = ""  # the command that mends "not installed"
@@ -51,3 +64,9 @@ class EngineCard:
     @property
     def tiers(self) -> tuple[str, ...]:
         return tuple(self.memory_mb) or ("full",)
+
+    def tiers_on(self, device: str) -> tuple[str, ...]:
+        """The tiers that may run on this device, best first."""
+        if device not in self.devices:
+            return ()
+        return tuple(tier for tier in self.tiers if device in self.tier_devices.get(tier, self.devices))

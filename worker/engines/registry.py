@@ -23,6 +23,7 @@ from worker.engines.card import EngineCard, EngineStage
 from worker.errors import EngineUnavailable
 from worker.host.machine import Machine
 from worker.session.model import Notice
+from worker.weights import store
 
 
 @cache
@@ -46,19 +47,25 @@ class Choice:
 
     @property
     def tiers(self) -> tuple[str, ...]:
-        """This tier and the safer ones after it: the order of retries."""
-        tiers = self.card.tiers
+        """This tier and the safer ones after it on the same device: the order of retries."""
+        tiers = self.card.tiers_on(self.device)
         return tiers[tiers.index(self.tier) :]
 
 
 def missing_parts(card: EngineCard) -> list[str]:
-    """Importable modules and shipped weights that the card names and this installation lacks."""
-    missing = [name for name in card.needs if importlib.util.find_spec(name) is None]
-    shipped = [file.name for file in card.weights if file.source == "shipped"]
-    if shipped:
-        folder = _folder_of(card) / "weights"
-        missing += [name for name in shipped if not (folder / name).is_file()]
-    return missing
+    """Importable modules and weights, shipped or brought, that the card names and this installation lacks."""
+    return missing_modules(card) + missing_weights(card)
+
+
+def missing_modules(card: EngineCard) -> list[str]:
+    return [name for name in card.needs if importlib.util.find_spec(name) is None]
+
+
+def missing_weights(card: EngineCard) -> list[str]:
+    shipped = [file for file in card.weights if file.source == store.SHIPPED]
+    folder = _folder_of(card) / "weights" if shipped else Path()
+    missing = [file.name for file in shipped if not (folder / file.name).is_file()]
+    return missing + [f.name for f in card.weights if f.source != store.SHIPPED and not store.is_there(card.name, f)]
 
 
 def _folder_of(card: EngineCard) -> Path:
@@ -70,8 +77,10 @@ def _folder_of(card: EngineCard) -> Path:
 def fit(card: EngineCard, machine: Machine) -> tuple[str, str] | None:
     """(device, tier): the card's first device and best tier that this machine has memory for; None if none."""
     for device in card.devices:
+        if "torch" in card.needs and not machine.torch_runs_on(device):
+            continue
         memory = machine.memory_of(device)
-        for tier in card.tiers:
+        for tier in card.tiers_on(device):
             if memory > 0 and card.memory_mb.get(tier, 0) <= memory:
                 return device, tier
     return None
@@ -119,15 +128,7 @@ def why_not(card: EngineCard, machine: Machine, accepted: frozenset[str]) -> Eng
             fix=card.install_hint or None,
         )
     if fit(card, machine) is None:
-        need = min(card.memory_mb.values(), default=0)
-        devices = " or ".join(card.devices)
-        return EngineUnavailable(
-            "engine.does_not_fit",
-            f"The engine “{card.name}” needs at least {need} MB on {devices}, which this machine does not have. "
-            "Use auto, or another engine.",
-            f"引擎“{card.name}”至少需要 {need} MB（{devices}），本机不满足。请使用 auto 或其他引擎。",
-            fix="assetize doctor",
-        )
+        return _does_not_fit(card, machine)
     if needs_acceptance(card) and card.name not in accepted:
         return EngineUnavailable(
             "engine.licence",
@@ -137,6 +138,36 @@ def why_not(card: EngineCard, machine: Machine, accepted: frozenset[str]) -> Eng
             fix=f"assetize engines install {card.name}",
         )
     return None
+
+
+def _does_not_fit(card: EngineCard, machine: Machine) -> EngineUnavailable:
+    """No device of the card's serves: each has its reason, and what mends it."""
+    reasons, reasons_zh, fix = [], [], "assetize doctor"
+    for device in card.devices:
+        need = min((card.memory_mb.get(tier, 0) for tier in card.tiers_on(device)), default=0)
+        have = machine.memory_of(device)
+        if device == "cuda" and not machine.gpus:
+            en, zh = "no NVIDIA GPU with a working driver was found", "未找到驱动正常的 NVIDIA GPU"
+        elif device == "mps" and not have:
+            en, zh = "this is no Mac with an Apple processor", "本机不是 Apple 芯片的 Mac"
+        elif "torch" in card.needs and not machine.torch_runs_on(device):
+            if driver := machine.old_driver():
+                en = f"the NVIDIA driver {driver} is too old for the installed PyTorch; update it from nvidia.com"
+                zh = f"NVIDIA 驱动 {driver} 对已安装的 PyTorch 来说过旧，请从 nvidia.com 更新"
+            else:
+                en, zh = "the installed PyTorch is the one without GPU support", "已安装的 PyTorch 不支持 GPU"
+            fix = "python3 install/bootstrap.py gpu"
+        else:
+            en = f"{device}: {need} MB are needed and {have} MB are there"
+            zh = f"{device} 需要 {need} MB，本机有 {have} MB"
+        reasons.append(en)
+        reasons_zh.append(zh)
+    return EngineUnavailable(
+        "engine.does_not_fit",
+        f"The engine “{card.name}” cannot run on this machine ({'; '.join(reasons)}). Use auto, or another engine.",
+        f"引擎“{card.name}”无法在本机运行（{'；'.join(reasons_zh)}）。请使用 auto 或其他引擎。",
+        fix=fix,
+    )
 
 
 def choose(

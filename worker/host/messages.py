@@ -78,6 +78,7 @@ def card_from_json(value: Message) -> EngineCard:
             "licence": Licence(**value["licence"]),
             "weights": tuple(WeightFile(**file) for file in value["weights"]),
             "devices": tuple(value["devices"]),
+            "tier_devices": {tier: tuple(devices) for tier, devices in value["tier_devices"].items()},
             "needs": tuple(value["needs"]),
         }
     )

@@ -197,14 +197,23 @@ class PropRequest:
     relief: bool = True  # False: `points` tell where the prop stands, not its shape (a guessed layout)
     triangle_budget: int = 20_000
     seed: int = 0
+    truncated: bool = False  # the frame's border cuts it
+    occluded: bool = False  # something nearer hides part of it
+    still: U8 | None = None  # the whole picture, for engines that look around the prop
+    still_points: F32 | None = None  # (H, W, 3) and, where they are to be trusted, (H, W)
+    still_mask: Bool | None = None
 
 
 @dataclass
 class PropResult:
-    """`camera_from_prop` is the engine's own pose where it has one; placement refines or finds it."""
+    """`camera_from_prop` is the engine's own pose where it has one; placement refines or finds it.
+
+    `measured` holds the engine's own figures for the record, e.g. {"crop_score": 0.8, "voxels": 21400}.
+    """
 
     mesh: TexturedMesh
     gaussians: GaussianCloud | None
     camera_from_prop: F32 | None  # 4x4
     metric: bool  # True: the mesh is already in scene units; False: unit box, placement finds the scale
     notices: list[EngineNotice] = field(default_factory=list)
+    measured: dict[str, float] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from worker.engines.contract import PropRequest, PropResult
 from worker.errors import StageError
 from worker.formats.gaussians import write_gaussians
 from worker.formats.glb import write_glb
+from worker.formats.image import read_rgb
 from worker.formats.pointmap import Pointmap, intrinsics_from_hfov, read_pointmap
 from worker.session.harvest import HarvestedProp, HarvestManifest
 from worker.stages.base import StageContext, StageResult, StageSpec
@@ -42,7 +43,7 @@ NOTICES = {
     ),
     "props.not_built": (
         "“{label}” ({id}) could not be built: {reason}. The other props are not affected.",
-        "无法构建“{label}”（{id}）：{reason}。其他道具不受影响。",
+        "无法构建“{label}”（{id}）：{reason_zh}。其他道具不受影响。",
     ),
     "props.over_budget": (
         "“{label}” has {triangles} triangles, more than the {budget} asked for.",
@@ -50,7 +51,19 @@ NOTICES = {
     ),
     "props.none_built": (
         "None of the {count} props could be built; the first failed because {reason}.",
-        "{count} 个道具均无法构建；首个失败原因：{reason}。",
+        "{count} 个道具均无法构建；首个失败原因：{reason_zh}。",
+    ),
+    "props.small_crop": (
+        "“{label}” is only {side} pixels large in the still; its mesh will be coarse.",
+        "“{label}”在剧照中仅 {side} 像素大；其网格会较粗糙。",
+    ),
+    "props.truncated": (
+        "“{label}” is cut by the frame; what lies outside is made up or missing.",
+        "“{label}”被画面边缘截断；画面外的部分为推测或缺失。",
+    ),
+    "props.occluded": (
+        "“{label}” is partly hidden in the still; the hidden part is made up or missing.",
+        "“{label}”在剧照中被部分遮挡；被遮挡的部分为推测或缺失。",
     ),
 }
 TRIANGLE_BUDGET = 20_000
@@ -64,7 +77,7 @@ def run(ctx: StageContext) -> StageResult:
     if manifest.props and not relief:
         ctx.warn("props.guessed_depth")
     built: dict[str, Any] = {}
-    failed: dict[str, str] = {}
+    failed: dict[str, tuple[str, str]] = {}
     outputs = []
     count = len(manifest.props)
     for number, prop in enumerate(manifest.props):
@@ -79,10 +92,10 @@ def run(ctx: StageContext) -> StageResult:
             if result.gaussians is not None:
                 write_gaussians(ply, result.gaussians)
                 outputs.append(ply)
-        except (ValueError, ArithmeticError, np.linalg.LinAlgError, OSError) as error:
+        except (StageError, ValueError, ArithmeticError, np.linalg.LinAlgError, OSError) as error:
             ctx.log.exception("prop %s", prop.id)
-            failed[prop.id] = _sentence(error)
-            ctx.warn("props.not_built", degraded=True, label=prop.label, id=prop.id, reason=failed[prop.id])
+            en, zh = failed[prop.id] = _sentence(error)
+            ctx.warn("props.not_built", degraded=True, label=prop.label, id=prop.id, reason=en, reason_zh=zh)
             continue
         built[prop.id] = _facts(result, time.perf_counter() - started)
         if len(result.mesh.faces) > request.triangle_budget:
@@ -90,11 +103,12 @@ def run(ctx: StageContext) -> StageResult:
                      budget=request.triangle_budget)
         ctx.progress((number + 1) / count, prop.label)
     if failed and not built:
-        raise ctx.fail("props.none_built", count=count, reason=next(iter(failed.values())))
+        en, zh = next(iter(failed.values()))
+        raise ctx.fail("props.none_built", count=count, reason=en, reason_zh=zh)
     return StageResult(
         outputs=outputs,
         quality={"built": float(len(built)), "failed": float(len(failed))},
-        details={"props": built, "failed": failed},
+        details={"props": built, "failed": {prop_id: en for prop_id, (en, _) in failed.items()}},
     )
 
 
@@ -127,6 +141,11 @@ def _request(
         relief=relief,
         triangle_budget=TRIANGLE_BUDGET,
         seed=ctx.options.seed,
+        truncated=prop.truncated,
+        occluded=prop.occluded,
+        still=read_rgb(ctx.folder.still) if ctx.folder.still.is_file() else None,
+        still_points=None if pointmap is None else pointmap.points,
+        still_mask=None if pointmap is None else pointmap.mask,
     )
 
 
@@ -155,13 +174,16 @@ def _facts(result: PropResult, seconds: float) -> dict[str, Any]:
         "metric": result.metric,
         "camera_from_prop": None if pose is None else pose.astype(float).tolist(),
         "seconds": round(seconds, 3),
+        "measured": {name: round(float(value), 4) for name, value in result.measured.items()},
     }
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: Exception) -> tuple[str, str]:
+    """English and Chinese, to stand inside another sentence."""
     if isinstance(error, StageError):
-        return error.en.rstrip(".")
-    return str(error).rstrip(".") or type(error).__name__
+        return error.en.rstrip("."), error.zh.rstrip("。")
+    text = str(error).rstrip(".") or type(error).__name__
+    return text, text
 
 
 def _f32(values: object) -> F32:

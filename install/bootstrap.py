@@ -2,6 +2,7 @@
 """Sets Assetize up on a fresh machine and starts it. Standard library only, so that any Python can run this file.
 
     python3 install/bootstrap.py run --input FILE     set up on first use, then do the main job
+    python3 install/bootstrap.py gpu                  add PyTorch for this machine, which the large engines need
     python3 install/bootstrap.py test                 set up what tests need, run them
     python3 install/bootstrap.py batch | serve | engines | doctor | extension
 
@@ -24,7 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from environments import BPY, BPY_TEST, ROOT, TEST, WORKER, Environment, SetupError, bpy_python, supported_python
 
-USAGE = "python3 install/bootstrap.py {run,batch,serve,engines,doctor,extension,test} ..."
+USAGE = "python3 install/bootstrap.py {run,batch,serve,engines,gpu,doctor,extension,test} ..."
 
 
 def main(argv: list[str]) -> int:
@@ -45,6 +46,8 @@ def main(argv: list[str]) -> int:
         if command in ("serve", "engines"):
             Environment.ensure_all([WORKER])
             return worker(command, rest)
+        if command == "gpu":
+            return gpu(rest)
         if command == "doctor":
             return doctor(rest)
         if command == "extension":
@@ -90,6 +93,19 @@ def doctor(rest: list[str]) -> int:
         print("Mend it with: python3 install/bootstrap.py run --input FILE")
         return 1
     return run([str(WORKER.python), "-m", "worker", "doctor", *rest])
+
+
+def gpu(rest: list[str]) -> int:
+    """Put PyTorch into the worker's environment, in the build that fits this machine."""
+    import torch_build
+
+    parser = argparse.ArgumentParser(prog="bootstrap.py gpu", description=gpu.__doc__)
+    parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto",
+                        help="what PyTorch shall work on (default: the GPU where there is one)")
+    parser.add_argument("--index", metavar="URL", help="take it from this package index, a mirror for instance; "
+                        f"“default” is pip's own. {torch_build.OVERRIDE} does the same")
+    ours = parser.parse_args(rest)
+    return torch_build.main(ours.device, ours.index)
 
 
 def extension(rest: list[str]) -> int:

@@ -52,6 +52,11 @@ class Environment:
         # A superset (tests) stamps its own lock; the file is named after it so both can be told apart.
         return self.folder / f"assetize-{self.lock.stem}.stamp"
 
+    @property
+    def torch_stamp(self) -> Path:
+        """Says which build of PyTorch `bootstrap.py gpu` put here. No lock knows of it, so none takes it away."""
+        return self.folder / "assetize-torch.stamp"
+
     def _wanted(self) -> str:
         digest = hashlib.sha256(self.lock.read_bytes())
         digest.update(repr((sys.version_info[:2], self.also, str(ROOT))).encode())
@@ -66,6 +71,7 @@ class Environment:
     def ensure(self, say: Progress) -> None:
         if self.ready():
             return
+        had_torch = self.torch_stamp.exists()
         if not self._python_works():
             say(self, "making the environment")
             _call([self.home, "-m", "venv", "--clear", str(self.folder)], f"could not make {self.folder}")
@@ -77,7 +83,8 @@ class Environment:
         self._make_importable()
         for made in filter(None, (self, self.covers)):
             made._stamp.write_text(made._wanted())
-        say(self, "ready", done=True)
+        again = " (made anew: PyTorch has to be put in again with bootstrap.py gpu)"
+        say(self, "ready" + again * (had_torch and not self.torch_stamp.exists()), done=True)
 
     def _python_works(self) -> bool:
         try:

@@ -1,22 +1,43 @@
-"""`assetize engines`: which engines there are, what they need and what their licences say."""
+"""`assetize engines`: which engines there are, what they need, what their licences say; and bringing their weights."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from worker.cli import weights
 from worker.cli.show import write_json_line
 from worker.engines import registry
 from worker.host.machine import this_machine
 from worker.pipeline.plan import Plan
+from worker.weights.sentences import megabytes
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
-    parser = commands.add_parser("engines", help="list the engines, their licences and whether they run here")
+    parser = commands.add_parser("engines", help="list the engines and their licences; install their weights")
     parser.add_argument("--json", action="store_true", help="as JSON, one engine a line")
     parser.set_defaults(do=do)
+    actions = parser.add_subparsers(metavar="ACTION", parser_class=type(parser))
+
+    def action(name: str, do: Callable[[argparse.Namespace, Plan], int], text: str) -> argparse.ArgumentParser:
+        made = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        made.add_argument("name", metavar="NAME", help="an engine of `assetize engines`")
+        made.add_argument("--language", choices=("en", "zh"), default="en", help="language of messages")
+        made.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="as JSON, one event a line")
+        made.set_defaults(do=do)
+        return made
+
+    add = action("install", weights.install, "bring an engine's weights, after showing their licence").add_argument
+    add("--accept_licence", "--accept_license", action="store_true", help="you have read the licence and accept it")
+    add("--from", dest="taken_from", type=Path, metavar="FILE_OR_FOLDER", help="take the files from here")
+    add("--mirror", metavar="URL", help="another address of the hub; for other files, a folder that has them")
+    add("--offline", action="store_true", help="use no network; say what to bring by hand")
+    action("remove", weights.remove, "take an engine's weights away and forget that its licence was accepted")
+    action("check", weights.check, "read an engine's weights from end to end and compare them")
 
 
 def do(arguments: argparse.Namespace, plan: Plan) -> int:
@@ -26,13 +47,24 @@ def do(arguments: argparse.Namespace, plan: Plan) -> int:
         for row in rows:
             write_json_line(row)
         return 0
-    table = Table("Stage", "Engine", "What", "Installed", "Fits", "Licence (weights)", "Paid work")
+    console = Console(highlight=False)
+    wide = console.width >= 110
+    table = Table()
+    table.add_column("Stage", no_wrap=True)
+    table.add_column("Engine", no_wrap=True)
+    for title in (*(["What"] if wide else []), "Installed", "Fits", "Licence (weights)", "Paid work"):
+        table.add_column(title)
     for row in rows:
         licence = row["licence_code"] + (f" ({row['licence_weights']})" if row["licence_weights"] else "")
         fits = f"{row['device']}, {row['tier']}" if row["fits"] else "no"
-        table.add_row(
-            row["stage"], row["name"], row["title"], "yes" if row["installed"] else "no", fits, licence,
-            row["commercial_use"],
-        )  # fmt: skip
-    Console(highlight=False).print(table)
+        installed = "yes" if row["installed"] else "no"
+        if row["download_bytes"]:
+            installed += f", {megabytes(row['download_bytes'])} to bring"
+        paid = row["commercial_use"] + (", gated" if row["gated"] else "")
+        paid += ", accepted" if row["licence_accepted"] and (row["gated"] or row["commercial_use"] != "yes") else ""
+        what = [row["title"]] if wide else []
+        table.add_row(row["stage"], row["name"], *what, installed, fits, licence, paid)
+    console.print(table)
+    if any(row["download_bytes"] for row in rows):
+        console.print("`assetize engines install NAME` shows an engine's licence and brings its weights.")
     return 0

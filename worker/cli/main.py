@@ -12,7 +12,7 @@ from worker.errors import AssetizeError, ExitCode
 from worker.pipeline.plan import Plan
 
 # Flags that take a path: the next word is theirs even if it starts with a dash.
-_PATH_FLAGS = ("--input", "--output_root", "--blend", "--state_dir", "--allow")
+_PATH_FLAGS = ("--input", "--output_root", "--blend", "--state_dir", "--allow", "--from")
 
 
 class _Parser(argparse.ArgumentParser):

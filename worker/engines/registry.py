@@ -20,8 +20,9 @@ import platformdirs
 import worker.engines
 from worker import __version__
 from worker.engines.card import EngineCard, EngineStage
-from worker.errors import EngineUnavailable
+from worker.errors import EngineUnavailable, OutputError
 from worker.host.machine import Machine
+from worker.session import atomic
 from worker.session.model import Notice
 from worker.weights import store
 
@@ -68,6 +69,17 @@ def missing_weights(card: EngineCard) -> list[str]:
     return missing + [f.name for f in card.weights if f.source != store.SHIPPED and not store.is_there(card.name, f)]
 
 
+def how_to_install(card: EngineCard) -> str | None:
+    """The next command that brings this engine nearer to running; None where the card knows none."""
+    if "torch" in missing_modules(card):
+        return "python3 install/bootstrap.py gpu"
+    if card.install_hint:
+        return card.install_hint
+    if any(file.source != store.SHIPPED for file in card.weights):
+        return f"assetize engines install {card.name}"
+    return None
+
+
 def _folder_of(card: EngineCard) -> Path:
     """The engine's folder: that of the module which its entry names."""
     found = importlib.util.find_spec(card.entry.partition(":")[0])
@@ -104,6 +116,30 @@ def accepted_engines() -> frozenset[str]:
     return frozenset(name for name in names if isinstance(name, str)) if isinstance(names, list) else frozenset()
 
 
+def accept(name: str) -> None:
+    """Keep that this user accepted the licence of an engine."""
+    _keep_accepted(accepted_engines() | {name})
+
+
+def withdraw(name: str) -> None:
+    """Forget an acceptance: the licence is asked for anew."""
+    if name in accepted_engines():
+        _keep_accepted(accepted_engines() - {name})
+
+
+def _keep_accepted(names: frozenset[str]) -> None:
+    try:
+        atomic.write_json(consent_file(), sorted(names))
+    except OSError as fault:
+        why = fault.strerror or str(fault)
+        raise OutputError(
+            "consent.unwritable",
+            f"That the licence was accepted cannot be kept in {consent_file()} ({why}). Give yourself the right to "
+            "write there.",
+            f"无法在 {consent_file()} 记录许可的接受（{why}）。请取得写入权限。",
+        ) from None
+
+
 def _unknown(stage: EngineStage, name: str, here: Iterable[EngineCard]) -> EngineUnavailable:
     names = ", ".join(card.name for card in here) or "none"
     return EngineUnavailable(
@@ -120,12 +156,14 @@ def why_not(card: EngineCard, machine: Machine, accepted: frozenset[str]) -> Eng
     """The reason this engine cannot run here; None when it can."""
     if missing := missing_parts(card):
         names = ", ".join(missing)
-        how = card.install_hint or "See docs/engines.md for how to install it."
+        command = how_to_install(card)
+        en = f"Install it with “{command}”." if command else "See docs/engines.md for how to install it."
+        zh = f"请用“{command}”安装。" if command else "安装方法见 docs/engines.md。"
         return EngineUnavailable(
             "engine.not_installed",
-            f"The engine “{card.name}” for the {card.stage} stage is not installed ({names} missing). {how}",
-            f"{card.stage} 阶段的引擎“{card.name}”尚未安装（缺少 {names}）。{how}",
-            fix=card.install_hint or None,
+            f"The engine “{card.name}” for the {card.stage} stage is not installed ({names} missing). {en}",
+            f"{card.stage} 阶段的引擎“{card.name}”尚未安装（缺少 {names}）。{zh}",
+            fix=command,
         )
     if fit(card, machine) is None:
         return _does_not_fit(card, machine)
@@ -221,12 +259,13 @@ def describe(card: EngineCard, machine: Machine, accepted: frozenset[str]) -> di
     """One engine as the CLI, the service and the panel show it."""
     place = fit(card, machine)
     refusal = why_not(card, machine, accepted)
+    missing = missing_parts(card)
     return {
         "name": card.name,
         "stage": card.stage,
         "title": card.title,
         "version": card.version,
-        "installed": not missing_parts(card),
+        "installed": not missing,
         "fits": place is not None,
         "device": place[0] if place else None,
         "tier": place[1] if place else None,
@@ -240,6 +279,7 @@ def describe(card: EngineCard, machine: Machine, accepted: frozenset[str]) -> di
         "licence_url": card.licence.url,
         "licence_note": card.licence.note,
         "weights_bytes": sum(file.bytes for file in card.weights),
+        "download_bytes": sum(file.bytes for file in card.weights if file.name in missing),
         "ready": refusal is None,
         "why_not": refusal.as_dict() if refusal else None,
     }

@@ -146,12 +146,7 @@ def spec_of(tensor: torch.Tensor) -> TensorSpec:
 def open_checkpoint(path: Path) -> SafetensorsCheckpoint | TorchCheckpoint:
     """The tensors of a .safetensors, .pt or .pth file. Raises WeightsError with a sentence where it is none."""
     if not path.is_file():
-        raise WeightsError(
-            "weights.missing",
-            f"The weights {path} are not there. Install the engine again with “assetize engines install”.",
-            f"找不到权重文件 {path}。请用“assetize engines install”重新安装该引擎。",
-            fix="assetize engines install NAME",
-        )
+        raise missing(path)
     refuse_other_content(path)
     if path.suffix == ".safetensors":
         return SafetensorsCheckpoint(path)
@@ -161,6 +156,15 @@ def open_checkpoint(path: Path) -> SafetensorsCheckpoint | TorchCheckpoint:
         "weights.kind",
         f"{path.name} is no kind of weights that Assetize reads. Give a .safetensors, .pt or .pth file.",
         f"无法读取 {path.name} 这种权重文件。请提供 .safetensors、.pt 或 .pth 文件。",
+    )
+
+
+def missing(path: Path) -> WeightsError:
+    return WeightsError(
+        "weights.missing",
+        f"The weights {path} are not there. Install the engine again with “assetize engines install”.",
+        f"找不到权重文件 {path}。请用“assetize engines install”重新安装该引擎。",
+        fix="assetize engines install NAME",
     )
 
 

@@ -126,6 +126,7 @@ class Engine(Model):
     licence_url: str | None
     licence_note: str
     weights_bytes: int
+    download_bytes: int
     ready: bool
     why_not: Error | None
 

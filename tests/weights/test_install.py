@@ -1,0 +1,456 @@
+"""`assetize engines install`, through the command line, against a server that misbehaves."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import fake_weights
+import filelock
+import numpy as np
+import pytest
+from fake_weights import DATA, NAME
+from safetensors.numpy import save
+from weight_server import WeightServer, weight_server
+
+from worker.cli.main import main
+from worker.engines import registry
+from worker.weights import download, store
+
+PATH = f"/files/{NAME}"
+MEG = 1 << 20
+HUB = f"/owner/repo/resolve/v1/sub/{NAME}"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WeightServer]:
+    monkeypatch.setattr(download, "PAUSE_S", 0.01)
+    monkeypatch.setattr(download, "TIMEOUT_S", (1.0, 0.3))
+    for name in ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HTTP_PROXY", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with weight_server() as running:
+        running.files = {PATH: DATA, HUB: DATA}
+        yield running
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ASSETIZE_WEIGHTS_DIR", str(tmp_path / "weights"))
+    return tmp_path / "weights" / "net" / NAME
+
+
+Install = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def install(server: WeightServer, place: Path, capsys: pytest.CaptureFixture[str]) -> Install:
+    """install(*flags, card=...): exit code and what was said."""
+
+    def run(*flags: str, card: object = None, action: str = "install") -> tuple[int, str]:
+        engine = card or fake_weights.net(server.url + PATH)
+        code = main(["engines", action, "net", *flags], plan=fake_weights.plan(engine))  # type: ignore[arg-type]
+        out = capsys.readouterr()
+        assert "Traceback" not in out.err
+        return code, out.out + out.err
+
+    return run
+
+
+def part_of(place: Path) -> Path:
+    return place.parent / ".partial" / place.name
+
+
+def nothing_in_place(place: Path) -> bool:
+    return not place.exists()
+
+
+# --- it works -------------------------------------------------------------------------------------------------------
+def test_a_file_is_brought_checked_and_known_from_then_on(install: Install, server: WeightServer, place: Path) -> None:
+    engine = fake_weights.net(server.url + PATH)
+    assert registry.missing_parts(engine) == [NAME]
+    code, said = install()
+    assert code == 0 and "MIT" in said and "Yours." in said, "the licence is shown"
+    assert place.read_bytes() == DATA and registry.missing_parts(engine) == []
+    receipt = store.receipt_of(place)
+    assert receipt == store.Receipt(len(DATA), hashlib.sha256(DATA).hexdigest(), server.url + PATH)
+    assert not part_of(place).parent.exists(), "nothing is left lying about"
+    before = len(server.asked)
+    code, said = install()
+    assert code == 0 and "all its weights already" in said and len(server.asked) == before
+
+
+def test_the_hub_tells_size_and_hash_and_gets_the_token(
+    install: Install, server: WeightServer, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    card = fake_weights.net(f"hf://owner/repo@v1/sub/{NAME}", bytes=5, bytes_exact=False)
+    code, said = install(card=card)
+    assert code == 0 and place.read_bytes() == DATA
+    pairs = zip(server.asked, server.tokens, strict=True)
+    asked = [(method, token) for (method, path, _), token in pairs if path == HUB]
+    assert asked == [("HEAD", "Bearer hf_secret"), ("GET", "Bearer hf_secret")]
+    assert "hf_secret" not in said
+
+
+def test_a_mirror_is_another_hub_or_a_folder_of_files(install: Install, server: WeightServer, place: Path) -> None:
+    code, _ = install("--mirror", server.url, card=fake_weights.net(f"hf://owner/repo@v1/sub/{NAME}"))
+    assert code == 0 and place.read_bytes() == DATA
+    place.unlink()
+    code, _ = install("--mirror", f"{server.url}/files/", card=fake_weights.net("https://blocked.invalid/x/y"))
+    assert code == 0 and place.read_bytes() == DATA
+
+
+def test_progress_is_in_bytes(install: Install, server: WeightServer) -> None:
+    code, said = install("--json")
+    events = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    done = [event["bytes"] for event in events if event["event"] == "progress"]
+    assert code == 0 and done[0] == 0 and done[-1] == len(DATA) and done == sorted(done)
+    assert all(event["total"] == len(DATA) for event in events[:-1])
+    assert events[-1] == {"event": "installed", "engine": "net", "brought": [NAME]}
+
+
+# --- connections that break -----------------------------------------------------------------------------------------
+def test_a_broken_download_goes_on_where_it_ended(install: Install, server: WeightServer, place: Path) -> None:
+    server.acts[PATH] = [f"cut:{MEG}", f"stall:{MEG // 2}", "503", "ok"]
+    code, _ = install()
+    assert code == 0 and place.read_bytes() == DATA
+    assert server.gets() == [None, f"bytes={MEG}-", f"bytes={MEG * 3 // 2}-", f"bytes={MEG * 3 // 2}-"]
+
+
+def test_one_that_breaks_for_good_keeps_what_came(install: Install, server: WeightServer, place: Path) -> None:
+    server.acts[PATH] = [f"cut:{MEG}", "cut:0"]
+    code, said = install()
+    assert code == 3 and "broke off 5 times" in said and "1.0 MB are kept" in said
+    assert nothing_in_place(place) and part_of(place).stat().st_size == MEG
+    server.acts[PATH] = ["ok"]
+    code, _ = install()
+    assert code == 0 and server.gets()[-1] == f"bytes={MEG}-" and place.read_bytes() == DATA
+
+
+@pytest.mark.parametrize("act", ["no_range", "changed", "no_mark"])
+def test_a_rest_that_may_be_of_another_version_is_not_pasted_on(
+    install: Install, server: WeightServer, place: Path, act: str
+) -> None:
+    if act == "no_mark":
+        server.marks[PATH] = ""
+    server.acts[PATH] = [f"cut:{MEG}", "cut:0"]
+    assert install()[0] == 3
+    part = part_of(place)
+    part.write_bytes(b"old" + part.read_bytes()[3:])  # as if the version before had begun so
+    server.acts[PATH] = ["no_range" if act == "no_range" else "ok"]
+    if act == "changed":
+        server.marks[PATH] = '"v2"'
+    assert install()[0] == 0 and place.read_bytes() == DATA
+
+
+@pytest.mark.parametrize("extra", [b"", b"more than there is"])
+def test_a_partial_file_that_is_too_long_or_whole(
+    install: Install, server: WeightServer, place: Path, extra: bytes
+) -> None:
+    part_of(place).parent.mkdir(parents=True)
+    part_of(place).write_bytes(DATA + extra)
+    assert install()[0] == 0 and place.read_bytes() == DATA
+    assert len(server.gets()) == (1 if extra else 0)
+
+
+def test_416_means_begin_anew(install: Install, server: WeightServer, place: Path) -> None:
+    server.acts[PATH] = [f"cut:{MEG}", "416", "ok"]
+    assert install()[0] == 0 and place.read_bytes() == DATA
+    assert server.gets() == [None, f"bytes={MEG}-", None]
+
+
+# --- servers that do not give it --------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("act", "code", "says"),
+    [
+        ("403", "weights.refused", "refuses to give net.safetensors (HTTP 403)"),
+        ("401", "weights.refused", "HF_TOKEN"),
+        ("404", "weights.not_found", "the publisher moved it"),
+        ("416", "weights.refused", "HTTP 416"),
+        ("html", "weights.not_weights", "sent a web page in the place of net.safetensors"),
+        ("500", "weights.broke_off", "HTTP 500"),
+        ("stall:0", "weights.broke_off", "0 of"),
+    ],
+)
+def test_a_server_that_does_not_give_it(
+    install: Install, server: WeightServer, place: Path, act: str, code: str, says: str
+) -> None:
+    server.acts[PATH] = [act]
+    exit_code, said = install()
+    if act == "stall:0":
+        says = "the connection was closed" if "was closed" in said else "no answer in time"
+    assert exit_code == 3 and says in said
+    assert nothing_in_place(place) and not (part_of(place).exists() and part_of(place).stat().st_size)
+
+
+@pytest.mark.parametrize(
+    ("act", "says"),
+    [
+        ("gated", "accept them there, make a token"),
+        ("html", "Something else than the hub answers"),
+        ("404", "the publisher moved it, or the mirror does not have it"),
+        ("403", "refuses to give"),
+        ("502", "HTTP 502"),
+    ],
+)
+def test_a_hub_that_does_not_give_it(
+    install: Install, server: WeightServer, place: Path, act: str, says: str
+) -> None:
+    server.acts[HUB] = [act]
+    card = fake_weights.net(f"hf://owner/repo@v1/sub/{NAME}")
+    code, said = install("--mirror", server.url, card=card)
+    assert code == 3 and says in said and nothing_in_place(place)
+
+
+@pytest.mark.parametrize("source", [f"https://127.0.0.1:9/{NAME}", f"hf://owner/repo/{NAME}"])
+def test_a_network_without_the_server(
+    install: Install, place: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nothing listens on the discard port
+    code, said = install(card=fake_weights.net(source))
+    assert code == 3 and "127.0.0.1:9 cannot be reached" in said and "--mirror" in said
+    assert nothing_in_place(place)
+
+
+def test_a_proxy_that_is_not_there(install: Install, server: WeightServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    code, said = install()
+    assert code == 3 and "the proxy does not answer" in said
+
+
+# --- files that are not what they should be -------------------------------------------------------------------------
+def other_tensors() -> bytes:
+    return save({"a.weight": np.zeros((600, 999), np.float32), "b": np.ones(1, np.float32)})
+
+
+def test_another_size_is_refused_before_it_is_downloaded(install: Install, server: WeightServer, place: Path) -> None:
+    server.files[PATH] = DATA + b"x"
+    code, said = install()
+    assert code == 3 and f"{len(DATA) + 1} bytes there" in said and nothing_in_place(place)
+    assert not part_of(place).exists()
+
+
+def test_another_networks_tensors_are_named(install: Install, server: WeightServer, place: Path) -> None:
+    server.files[PATH] = other_tensors()
+    code, said = install(card=fake_weights.net(server.url + PATH, bytes_exact=False))
+    assert code == 3 and "missing: a.bias" in said and "float32 600x999, not float32 600x1000" in said
+    assert nothing_in_place(place) and not part_of(place).exists(), "going on from it would not help"
+
+
+def test_a_changed_byte_is_seen_by_the_hash(install: Install, server: WeightServer, place: Path) -> None:
+    server.acts[PATH] = ["flip"]
+    card = fake_weights.net(server.url + PATH, sha256=hashlib.sha256(DATA).hexdigest())
+    code, said = install(card=card)
+    assert code == 3 and "not the published one" in said and nothing_in_place(place)
+
+
+def test_the_hash_of_the_first_download_counts_ever_after(install: Install, server: WeightServer, place: Path) -> None:
+    assert install()[0] == 0
+    assert install(action="remove")[0] == 0 and nothing_in_place(place)
+    other = DATA[:-4] + b"\1\2\3\4"
+    server.files[PATH] = other
+    code, said = install()
+    assert code == 3 and "that of its first download here" in said and f"{NAME}.json" in said
+    assert nothing_in_place(place)
+    store.receipt_path(place).unlink()  # as the sentence says
+    assert install()[0] == 0 and place.read_bytes() == other
+
+
+def test_a_cut_file_is_refused_from_a_folder_too(install: Install, place: Path, tmp_path: Path) -> None:
+    hand = tmp_path / "usb"
+    hand.mkdir()
+    for content, says in ((DATA[:-1], "bytes"), (b"<html>" + DATA[6:], "a web page")):
+        (hand / NAME).write_bytes(content)
+        code, said = install("--from", str(hand))
+        assert code == 3 and says in said and nothing_in_place(place)
+    near = fake_weights.net("https://x.invalid/y", bytes_exact=False)
+    (hand / NAME).write_bytes(DATA[:-1])
+    code, said = install("--from", str(hand), card=near)
+    assert code == 3 and "cut short or damaged" in said and nothing_in_place(place)
+
+
+def test_a_pickled_program_is_never_put_in_place(install: Install, place: Path, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="needs torch: python3 install/bootstrap.py gpu --device cpu")
+    torch.save({"a": print}, tmp_path / "evil.pt")
+    engine = fake_weights.net("https://x.invalid/net.pt", bytes_exact=False)
+    engine = replace(engine, weights=(replace(engine.weights[0], name="net.pt"),))
+    code, said = install("--from", str(tmp_path / "evil.pt"), card=engine)
+    assert code == 3 and "holds a program's objects" in said
+    assert not list(place.parent.rglob("*.pt"))
+
+
+# --- by hand, offline -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("whole_folder", [True, False])
+def test_files_brought_by_hand(
+    install: Install, server: WeightServer, place: Path, tmp_path: Path, whole_folder: bool
+) -> None:
+    hand = tmp_path / "usb stick"
+    hand.mkdir()
+    mine = hand / (NAME if whole_folder else "renamed by a browser(1)")
+    mine.write_bytes(DATA)
+    code, _ = install("--from", str(hand if whole_folder else mine), "--offline")
+    assert code == 0 and place.read_bytes() == DATA and mine.exists() and not server.asked
+    assert install("--from", str(tmp_path / "nowhere"))[0] == 0, "nothing is missing, so nothing is looked for"
+    place.unlink()
+    code, said = install("--from", str(tmp_path / "nowhere"))
+    assert code == 3 and f"does not have {NAME}" in said
+
+
+@pytest.mark.parametrize("how", ["flag", "environment"])
+def test_offline_says_what_to_bring(
+    install: Install, server: WeightServer, place: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    if how == "environment":
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    code, said = install(*(["--offline"] if how == "flag" else []))
+    assert code == 3 and server.url + PATH in said and str(place) in said and not server.asked
+
+
+# --- licence --------------------------------------------------------------------------------------------------------
+def test_without_a_yes_nothing_is_downloaded(
+    install: Install, server: WeightServer, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = fake_weights.net(server.url + PATH, closed=True)
+    code, said = install(card=closed)
+    assert code == 3 and "--accept_licence" in said and "Research only" in said and "NO: neither" in said
+    terminal = io.StringIO("no\n")
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", terminal)
+    code, said = install(card=closed)
+    assert code == 3 and "was not accepted; nothing was downloaded" in said
+    assert not server.asked and registry.accepted_engines() == frozenset()
+
+
+def test_consent_is_kept_and_taken_back(
+    install: Install, server: WeightServer, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = fake_weights.net(server.url + PATH, closed=True)
+    terminal = io.StringIO("yes\n")
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", terminal)
+    assert install(card=closed)[0] == 0 and registry.accepted_engines() == {"net"}
+    code, said = install(card=closed, action="remove")
+    assert code == 0 and "2.4 MB freed" in said and registry.accepted_engines() == frozenset()
+    assert install("--accept-licence", card=closed)[0] == 0 and registry.accepted_engines() == {"net"}
+
+
+# --- disks ----------------------------------------------------------------------------------------------------------
+def test_too_little_room_is_told_before(
+    install: Install, server: WeightServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10_000_000))
+    code, said = install()
+    assert code == 3 and "are needed" in said and "10.0 MB are free" in said and not server.asked
+
+
+class FullDisk(io.FileIO):
+    """Takes so many bytes, then has no room."""
+
+    room = 0
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        if FullDisk.room < len(data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        FullDisk.room -= len(data)
+        return super().write(data)
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_disk_that_fills_up_in_the_middle(
+    install: Install, server: WeightServer, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_hand: bool
+) -> None:
+    (tmp_path / NAME).write_bytes(DATA)
+    flags = ["--from", str(tmp_path / NAME)] if by_hand else []
+    opened = Path.open
+
+    def open_full(self: Path, mode: str = "r", *rest: object, **more: object) -> object:
+        return FullDisk(self, mode) if ".partial" in self.parts and mode in ("ab", "wb") else opened(self, mode)
+
+    FullDisk.room = MEG
+    monkeypatch.setattr(Path, "open", open_full)
+    code, said = install(*flags)
+    assert code == 3 and "became full in the middle" in said and nothing_in_place(place)
+    monkeypatch.setattr(Path, "open", opened)
+    if not by_hand:
+        assert "1.0 MB are kept" in said and part_of(place).stat().st_size == MEG
+    assert install(*flags)[0] == 0 and place.read_bytes() == DATA
+    if not by_hand:
+        assert server.gets()[-1] == f"bytes={MEG}-"
+
+
+def test_a_folder_that_cannot_be_made(
+    install: Install, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a file").write_text("")
+    monkeypatch.setenv("ASSETIZE_WEIGHTS_DIR", str(tmp_path / "a file"))
+    code, said = install()
+    assert code == 3 and "cannot be written" in said and "ASSETIZE_WEIGHTS_DIR" in said
+
+
+def test_two_installs_at_once(install: Install, place: Path) -> None:
+    place.parent.mkdir(parents=True)
+    with filelock.FileLock(place.parent / ".lock"):
+        code, said = install()
+    assert code == 3 and "by another Assetize" in said
+    assert install()[0] == 0
+
+
+# --- check, remove, names -------------------------------------------------------------------------------------------
+def test_check_reads_every_byte(install: Install, place: Path) -> None:
+    code, said = install(action="check")
+    assert code == 3 and "are not there" in said
+    assert install()[0] == 0
+    code, said = install(action="check")
+    assert code == 0 and hashlib.sha256(DATA).hexdigest() in said
+    place.write_bytes(DATA[:-1] + bytes([DATA[-1] ^ 1]))  # a rotten bit that size and names do not show
+    code, said = install("--language", "zh", action="check")
+    assert code == 3 and "不符" in said
+    code, said = install("--json", action="check")
+    row = json.loads(said.splitlines()[-1])
+    assert code == 3 and row["ok"] is False and row["code"] == "weights.wrong_hash"
+
+
+def test_a_file_put_there_by_hand_is_known_after_a_check(install: Install, place: Path) -> None:
+    place.parent.mkdir(parents=True)
+    place.write_bytes(DATA)
+    assert store.receipt_of(place) is None
+    assert install(action="check")[0] == 0
+    assert store.receipt_of(place) is not None
+
+
+def test_engines_without_weights_and_unknown_ones(install: Install) -> None:
+    from fake_plan import card
+
+    code, said = install(card=card("other", "scene"))
+    assert code == 3 and "There is no engine “net”" in said
+    code, said = install(card=card("net", "scene"))
+    assert code == 3 and "no weights to bring" in said
+
+
+def test_modules_come_before_weights(install: Install, server: WeightServer) -> None:
+    engine = replace(fake_weights.net(server.url + PATH), needs=("no_such_module",), install_hint="pip install it")
+    code, said = install(card=engine)
+    assert code == 3 and "needs no_such_module first" in said and "pip install it" in said and not server.asked
+
+
+def test_the_table_tells_what_is_to_be_brought(
+    server: WeightServer, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    cards = fake_weights.plan(fake_weights.net(server.url + PATH, closed=True))
+    assert main(["engines"], plan=cards) == 0
+    said = capsys.readouterr().out
+    assert "2.4 MB to bring" in said and "Research only" in said and "engines install NAME" in said
+    assert main(["engines", "--json"], plan=cards) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["download_bytes"] == len(DATA) and row["gated"] and not row["ready"]
+    assert row["why_not"]["fix"] == "assetize engines install net"

@@ -24,7 +24,8 @@ def write_glb(path: Path, mesh: TexturedMesh, name: str, extras: dict[str, Any] 
     """
     turn = PROP_FROM_GLB[:3, :3].T  # glb_from_prop
     position = np.ascontiguousarray(mesh.vertices @ turn.T, dtype=np.float32)
-    normal = np.ascontiguousarray(vertex_normals(mesh.vertices, mesh.faces) @ turn.T, dtype=np.float32)
+    normals = vertex_normals(mesh.vertices, mesh.faces) if mesh.normals is None else mesh.normals
+    normal = np.ascontiguousarray(normals @ turn.T, dtype=np.float32)
     uv = np.stack([mesh.uv[:, 0], 1.0 - mesh.uv[:, 1]], axis=1).astype(np.float32)  # glTF: origin top left
     wide = len(position) > 65_535
     index = mesh.faces.astype(np.uint32 if wide else np.uint16).ravel()

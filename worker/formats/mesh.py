@@ -11,12 +11,17 @@ from worker.arrays import F32, F64, I32, U8
 
 @dataclass
 class TexturedMesh:
-    """Prop frame: Z-up, origin at the ground contact, front to -Y. Faces counter-clockwise seen from outside."""
+    """Prop frame: Z-up, origin at the ground contact, front to -Y. Faces counter-clockwise seen from outside.
+
+    `normals` (V, 3) unit, where they are not simply the faces' means: vertices cut apart at texture seams keep the
+    normal of the uncut surface.
+    """
 
     vertices: F32  # (V, 3)
     faces: I32  # (F, 3)
     uv: F32  # (V, 2), origin bottom left (OBJ/Blender)
     texture: U8  # (T, T, 3) sRGB
+    normals: F32 | None = None
 
 
 def face_normals(vertices: F32, faces: I32) -> F64:

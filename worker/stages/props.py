@@ -45,6 +45,14 @@ NOTICES = {
         "“{label}” ({id}) could not be built: {reason}. The other props are not affected.",
         "无法构建“{label}”（{id}）：{reason_zh}。其他道具不受影响。",
     ),
+    "props.open_mesh": (
+        "The surface of “{label}” is not closed; it may look hollow from some sides.",
+        "“{label}”的表面未闭合；从某些角度看可能是空心的。",
+    ),
+    "props.shattered": (
+        "The mesh of “{label}” falls into {pieces} pieces, so the generator has failed on it; another seed may help.",
+        "“{label}”的网格碎成 {pieces} 块，生成已失败；更换随机种子可能有效。",
+    ),
     "props.over_budget": (
         "“{label}” has {triangles} triangles, more than the {budget} asked for.",
         "“{label}”有 {triangles} 个三角形，超过要求的 {budget} 个。",

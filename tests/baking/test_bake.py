@@ -1,0 +1,144 @@
+"""Baking: the budget holds, closed stays closed, colours land where they were, and nothing takes long."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import trimesh
+
+from worker.baking import bake, reduce
+from worker.errors import StageError
+from worker.formats.glb import read_glb, write_glb
+from worker.formats.mesh import sample_texture
+
+
+def _ball(subdivisions: int = 5, radius: float = 0.4) -> trimesh.Trimesh:
+    return trimesh.creation.icosphere(subdivisions, radius)
+
+
+def _colours(vertices: np.ndarray) -> np.ndarray:
+    return np.clip(0.5 + vertices, 0, 1)
+
+
+def _bake(solid: trimesh.Trimesh, budget: int = 2000, **more):
+    vertices = np.asarray(solid.vertices, np.float32)
+    return bake(vertices, np.asarray(solid.faces), _colours(vertices).astype(np.float32), budget, "thing",
+                texture_side=256, **more)  # fmt: skip
+
+
+def _welded(mesh) -> trimesh.Trimesh:
+    solid = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    solid.merge_vertices(merge_tex=True, merge_norm=True)
+    return solid
+
+
+@pytest.mark.parametrize("solid", [_ball(), trimesh.creation.torus(0.3, 0.12, 96, 48)], ids=["ball", "torus"])
+def test_a_closed_surface_stays_closed_within_the_budget(solid):
+    baked = _bake(solid)
+    assert baked.closed and not baked.notices
+    assert len(baked.mesh.faces) <= 2000
+    welded = _welded(baked.mesh)
+    assert welded.is_watertight and welded.euler_number == solid.euler_number
+    assert welded.volume == pytest.approx(solid.volume, rel=0.02)
+
+
+def test_colours_land_where_they_were():
+    """Golden: colour is a linear function of place, so the texture must give it back, less a texel."""
+    mesh = _bake(_ball()).mesh
+    middle = mesh.vertices[mesh.faces].mean(axis=1)
+    seen = sample_texture(mesh.texture, mesh.uv[mesh.faces].mean(axis=1)) / 255
+    error = np.abs(seen - _colours(middle))
+    assert error.mean() < 0.004 and error.max() < 0.03
+
+
+def test_every_texel_is_painted():
+    """Between the charts too, or black would bleed in where a renderer filters."""
+    texture = _bake(_ball()).mesh.texture
+    assert texture.min() >= 255 * 0.09  # the darkest colour on the ball is 0.1
+
+
+def test_a_thin_wall_keeps_its_two_colours():
+    """A plate, red above and blue below, thinner than its vertices are apart: neither side's colour comes through."""
+    plate = trimesh.creation.box([1, 1, 0.004])
+    plate = plate.subdivide().subdivide().subdivide().subdivide().subdivide()
+    colours = np.where(plate.vertices[:, 2:] > 0, [[0.9, 0.1, 0.1]], [[0.1, 0.1, 0.9]]).astype(np.float32)
+    mesh = bake(np.asarray(plate.vertices, np.float32), np.asarray(plate.faces), colours, 400, texture_side=256).mesh
+    middle, normals = mesh.vertices[mesh.faces].mean(axis=1), trimesh.Trimesh(mesh.vertices, mesh.faces).face_normals
+    seen = sample_texture(mesh.texture, mesh.uv[mesh.faces].mean(axis=1))
+    inner = (np.abs(middle[:, :2]) < 0.45).all(axis=1)
+    above, below = inner & (normals[:, 2] > 0.9), inner & (normals[:, 2] < -0.9)
+    assert above.any() and below.any()
+    assert (seen[above, 0] > 200).all() and (seen[below, 2] > 200).all()
+
+
+def test_hollows_and_crumbs_go():
+    inner = _ball(3, 0.3)
+    inner.invert()
+    crumb = _ball(1, 0.003)
+    crumb.apply_translation([0.45, 0, 0])
+    beside = _ball(3, 0.1)
+    beside.apply_translation([0.6, 0, 0])
+    baked = _bake(trimesh.util.concatenate([_ball(4), inner, crumb, beside]))
+    parts = _welded(baked.mesh).split(only_watertight=False)
+    assert len(parts) == 2 and all(part.volume > 0 for part in parts)
+
+
+def test_a_surface_that_looks_inwards_as_a_whole_is_left():
+    ball = _ball(3)
+    ball.invert()
+    assert len(_bake(ball).mesh.faces) == len(ball.faces)
+
+
+def test_open_meshes_are_told():
+    ball = _ball(3)
+    ball.update_faces(ball.triangles_center[:, 2] < 0.2)
+    baked = _bake(ball)
+    assert not baked.closed
+    assert [notice.code for notice in baked.notices] == ["props.open_mesh"]
+
+
+def test_unshared_vertices_are_welded():
+    ball = _ball(3)
+    soup = trimesh.Trimesh(ball.triangles.reshape(-1, 3), np.arange(3 * len(ball.faces)).reshape(-1, 3), process=False)
+    assert _bake(soup, 500).closed
+
+
+def test_a_shattered_surface_is_told_and_bounded(monkeypatch):
+    monkeypatch.setattr(reduce, "SHATTERED", 20)
+    pieces = []
+    for number in range(40):
+        piece = _ball(1, 0.02 + 0.0002 * number)
+        piece.apply_translation([0.1 * (number % 7), 0.1 * (number // 7), 0])
+        pieces.append(piece)
+    baked = _bake(trimesh.util.concatenate(pieces))
+    assert [(n.code, n.params["pieces"], n.degraded) for n in baked.notices] == [("props.shattered", 40, True)]
+    assert len(_welded(baked.mesh).split(only_watertight=False)) == 20
+
+
+@pytest.mark.parametrize("spoil, word", [
+    (lambda v, f, c: (v, f[:0], c), "no surface"),
+    (lambda v, f, c: (np.where(np.arange(len(v))[:, None] == 3, np.nan, v), f, c), "not numbers"),
+    (lambda v, f, c: (v, f, c * np.inf), "not numbers"),
+])  # fmt: skip
+def test_nothing_and_nonsense_are_refused_with_a_sentence(spoil, word):
+    ball = _ball(2)
+    vertices = np.asarray(ball.vertices, np.float32)
+    with pytest.raises(StageError, match=word):
+        bake(*spoil(vertices, np.asarray(ball.faces), np.ones_like(vertices)), 500)
+
+
+def test_seams_do_not_show_in_the_normals_of_the_file(tmp_path):
+    mesh = _bake(_ball()).mesh
+    outward = mesh.vertices / np.linalg.norm(mesh.vertices, axis=1, keepdims=True)
+    assert np.einsum("ij,ij->i", mesh.normals, outward).min() > 0.98  # cut vertices alone would lean
+    write_glb(tmp_path / "ball.glb", mesh, "ball")
+    stored = trimesh.load_mesh(tmp_path / "ball.glb", process=False)
+    glb_outward = stored.vertices / np.linalg.norm(stored.vertices, axis=1, keepdims=True)
+    assert np.einsum("ij,ij->i", stored.vertex_normals, glb_outward).min() > 0.98
+    assert np.allclose(read_glb(tmp_path / "ball.glb").vertices, mesh.vertices, atol=1e-6)
+
+
+def test_the_same_surface_gives_the_same_mesh():
+    first, second = (_bake(_ball(4)).mesh for _ in range(2))
+    for name in ("vertices", "faces", "uv", "texture"):
+        assert np.array_equal(getattr(first, name), getattr(second, name)), name

@@ -34,6 +34,8 @@ def one_run(still: Path, out: Path) -> dict[str, float]:
     stages = session["stages"].items()
     times = {name: stage["seconds"] or 0.0 for name, stage in stages if stage["state"] == "done"}
     times["peak_memory_mb"] = max(stage["peak_memory_mb"] or 0.0 for _, stage in stages)
+    if gpu := max(stage.get("peak_gpu_memory_mb") or 0.0 for _, stage in stages):
+        times["peak_gpu_mb"] = gpu
     times["total"] = total
     return times
 

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,85 @@ def test_out_of_memory_goes_to_the_safer_tier_and_says_so(run: Runner, still: St
     record = written(run(still(scene=["oom", "ok"])).folder)["stages"]["scene"]
     assert (record["state"], record["tier"]) == ("done", "low")
     assert "low" in record["warnings"][0]["en"]
+
+
+def with_engine(run: Runner, entry: str, **changes: Any) -> None:
+    """The plan with one scene engine of three tiers."""
+    from fake_plan import CARDS, card
+
+    tiers = {"full": 300, "half": 200, "low": 100}
+    engine = card("net", "scene", **{"entry": f"fake_engines:{entry}", "memory_mb": tiers, **changes})
+    run.plan = Plan(run.plan.names, run.plan.package, [CARDS[0], engine])
+
+
+@pytest.mark.parametrize(
+    ("order", "state", "tier", "attempts"),
+    [
+        ("cuda_oom:full", "done", "half", 2), ("cuda_oom:full,half", "done", "low", 3),
+        ("cuda_oom:full,half,low", "failed", "low", 3),
+        ("nan:full", "done", "half", 2), ("nan:full,half", "failed", "half", 2),
+        ("native:full", "done", "half", 2), ("native:full,half", "failed", "half", 2),
+    ],
+)  # fmt: skip
+def test_an_engine_that_fails_goes_to_safer_tiers(
+    run: Runner, still: Still, order: str, state: str, tier: str, attempts: int
+) -> None:
+    with_engine(run, "Faulty")
+    outcome = run(still(scene=[order]))
+    record = written(outcome.folder)["stages"]["scene"]
+    assert (record["state"], record["tier"], record["attempts"]) == (state, tier, attempts)
+    assert [w["code"] for w in record["warnings"]] == ["stage.retried"] * (attempts - 1)
+    assert all("safer memory tier" in w["en"] for w in record["warnings"])
+    assert states(outcome)["report"] == "done"
+    if state == "failed":
+        codes = {"cuda_oom": "stage.out_of_memory", "nan": "engine.not_finite", "native": "stage.crashed"}
+        assert record["error"]["code"] == codes[order.partition(":")[0]]
+    if order == "nan:full,half":
+        assert "result.cloud[0].scale" in record["error"]["en"] and "NaN" in record["error"]["zh"]
+
+
+def test_numbers_that_are_none_have_no_second_try_without_a_safer_tier(run: Runner, still: Still) -> None:
+    with_engine(run, "Faulty", memory_mb={"full": 100})
+    record = written(run(still(scene=["nan:full"])).folder)["stages"]["scene"]
+    assert (record["state"], record["attempts"]) == ("failed", 1)
+    assert record["error"]["code"] == "engine.not_finite"
+
+
+def test_a_networks_weights_stay_warm_and_its_draws_repeat(
+    run: Runner, still: Still, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over two stills and, anew, in another host: the same seed, the same numbers."""
+    pytest.importorskip("torch", reason="needs torch: python3 install/bootstrap.py gpu --device cpu")
+    import fake_weights
+
+    monkeypatch.setenv("ASSETIZE_WEIGHTS_DIR", str(tmp_path / "weights"))
+    (tmp_path / "weights" / "net").mkdir(parents=True)
+    (tmp_path / "weights" / "net" / fake_weights.NAME).write_bytes(fake_weights.DATA)
+    net = fake_weights.net("https://nowhere.invalid/net.safetensors")
+    net = replace(net, stage="geometry", entry="fake_engines:TinyNet", needs=("torch",))
+    run.plan = Plan(run.plan.names, run.plan.package, [net])
+    run.limits = Limits()  # importing torch takes its time
+    run.plan.__dict__["specs"] = tuple(replace(spec, timeout_s=100.0) for spec in run.plan.specs)
+
+    def text(outcome: Outcome) -> str:
+        return (outcome.folder / "geometry" / "out.txt").read_text().split("engine ")[1]
+
+    texts, hosts = [], []
+    with HostPool() as own:
+        run.pool = own
+        for name in ("one.png", "two.png"):
+            outcome = run(still(name, note=[name]))
+            record = written(outcome.folder)["stages"]["geometry"]
+            assert record["state"] == "done" and record["details"]["loads"] == 1, "the second still loads nothing"
+            assert record["peak_gpu_memory_mb"] is None, "no CUDA device was used"
+            texts.append(text(outcome))
+            hosts.append(record["details"]["host"])
+        assert hosts[0] == hosts[1]
+    with HostPool() as own:
+        run.pool = own
+        texts.append(text(run(still("three.png", note=["3"]))))
+        other = text(run(still("four.png"), seed=5))
+    assert len(set(texts)) == 1 and texts[0] != other and "True" in texts[0]
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.engines.card import EngineCard
 from worker.host import machine, messages
 from worker.host.child import _error_fields, is_out_of_memory
+from worker.host.machine import Gpu
 from worker.host.pool import HostPool, host_name
 from worker.host.process import HostDied, HostProcess, Limits, Measured, describe_exit
 
@@ -84,7 +86,9 @@ def test_out_of_memory_is_known_by_whatever_library_says_it() -> None:
         pass
 
     for fault in (MemoryError(), OutOfMemoryError("CUDA out of memory"), RuntimeError("std::bad_alloc"),
-                  ValueError("(-4:Insufficient memory) Failed to allocate 9 bytes")):  # fmt: skip
+                  ValueError("(-4:Insufficient memory) Failed to allocate 9 bytes"),
+                  RuntimeError("CUDA error: out of memory"), RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"),
+                  RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)")):  # fmt: skip
         assert is_out_of_memory(fault) and _error_fields(fault)["type"] == "OutOfMemory"
     assert not is_out_of_memory(ValueError("no"))
     assert _error_fields(OSError(28, "No space left on device"))["code"] == "output.full"
@@ -132,6 +136,73 @@ def test_the_pool_gives_way_to_what_is_needed_now(fakes: None) -> None:
     assert not any(psutil.pid_exists(pid) for pid in pids.values())
 
 
+GPUS = (Gpu("A", 1000, "580", 0), Gpu("B", 1000, "580", 3))
+
+
+def visible(host: HostProcess) -> str | None:
+    return psutil.Process(host.pid).environ().get("CUDA_VISIBLE_DEVICES")
+
+
+def test_the_gpus_memory_is_a_budget_of_its_own(fakes: None) -> None:
+    from fake_plan import card
+
+    def net(name: str) -> EngineCard:
+        return card(name, "scene", devices=("cuda",), memory_mb={"full": 500, "low": 200})
+
+    with HostPool(budget_mb=20_000, gpus=GPUS[:1]) as pool:
+        first = pool.host_for(net("one"), "full", "cuda")
+        plain = pool.host_for(card("plain", "scene"), "full")
+        assert pool.host_for(net("one"), "full", "cuda") is first, "warm"
+        assert visible(first) == "0" and visible(plain) is None
+        assert psutil.Process(first.pid).environ()["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+        assert psutil.Process(first.pid).environ()["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        pool.host_for(net("two"), "low", "cuda")
+        assert set(pool.pids()) == {"one", "two", "plain"}
+        pool.host_for(net("three"), "full", "cuda")
+        assert set(pool.pids()) == {"two", "three", "plain"}, "the longest unused on the GPU went, nothing else"
+        pool.host_for(net("two"), "full", "cuda")
+        assert set(pool.pids()) == {"two", "plain"}, "a host that grows needs room too"
+
+
+def test_two_gpus_keep_two_engines_warm(fakes: None) -> None:
+    from fake_plan import card
+
+    cards = [card(name, "scene", devices=("cuda",), memory_mb={"full": 900}) for name in ("one", "two", "three")]
+    with HostPool(budget_mb=20_000, gpus=GPUS) as pool:
+        hosts = [pool.host_for(one, "full", "cuda") for one in cards[:2]]
+        assert [visible(host) for host in hosts] == ["0", "3"]
+        third = pool.host_for(cards[2], "full", "cuda")
+        assert set(pool.pids()) == {"two", "three"} and visible(third) == "0"
+
+
+def test_where_memory_ran_out_only_its_neighbours_go(fakes: None) -> None:
+    from fake_plan import card
+
+    cards = [card(name, "scene", devices=("cuda",), memory_mb={"full": 400}) for name in ("one", "two", "three")]
+    with HostPool(budget_mb=20_000, gpus=GPUS) as pool:
+        hosts = [pool.host_for(one, "full", "cuda") for one in cards]
+        assert [host.gpu for host in hosts] == [0, 3, 0]
+        pool.host_for(card("plain", "scene"), "full")
+        pool.make_room(hosts[2])
+        assert set(pool.pids()) == {"two", "three", "plain"}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "of", "budgets"),
+    [
+        (2, 2, [{0: 920}, {3: 920}]),  # jobs spread over the GPUs
+        (1, 2, [{0: 460}, {0: 460}]),
+        (2, 1, [{0: 920, 3: 920}]),
+        (2, 3, [{0: 460}, {3: 920}, {0: 460}]),
+        (0, 2, [{}, {}]),
+    ],
+)
+def test_pools_beside_each_other_share(gpus: int, of: int, budgets: list[dict[int, float]]) -> None:
+    from worker.host.pool import _gpu_budgets
+
+    assert [_gpu_budgets(GPUS[:gpus], number, of) for number in range(of)] == budgets
+
+
 def test_hosts_by_name() -> None:
     from fake_plan import card
 
@@ -143,7 +214,7 @@ def test_hosts_by_name() -> None:
 @pytest.mark.parametrize(
     ("says", "gpus"),
     [
-        ("NVIDIA H100 80GB HBM3, 81559, 550.54\nTesla T4, 15360, 550.54",
+        ("0, GPU-aa, 81559, 550.54, NVIDIA H100 80GB HBM3\n1, GPU-bb, 15360, 550.54, Tesla T4",
          [("NVIDIA H100 80GB HBM3", 81559), ("Tesla T4", 15360)]),
         ("NVIDIA-SMI has failed because it couldn't communicate with the driver", []),
         ("", []),
@@ -156,7 +227,12 @@ def test_gpus_are_asked_of_the_driver(
     tool.write_text(f"#!{sys.executable}\nprint({says!r})\n")
     tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert [(gpu.name, gpu.memory_mb) for gpu in machine._gpus()] == gpus
+    assert [gpu.index for gpu in machine._gpus()] == list(range(len(gpus)))
     found = machine.Machine(2, 8000, machine._gpus())
     assert found.memory_of("cuda") == max((mb for _, mb in gpus), default=0)
     assert found.memory_of("mps") == 0 and found.memory_of("cpu") == 8000
+    for visible, left in (("1", gpus[1:]), ("GPU-a", gpus[:1]), ("", []), ("-1", [])):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert [(gpu.name, gpu.memory_mb) for gpu in machine._gpus()] == left, "what a queue handed out is all we have"

@@ -125,6 +125,13 @@ def unpacked(block: dict) -> np.ndarray:
     return np.array(block["low"]) + np.array(block["span"]) * steps / 65_535
 
 
+def test_the_gpus_memory_stands_beside_the_main_memory(whole) -> None:
+    folder, session = whole
+    assert "GPU" not in html_of(folder, session), "no GPU was used"
+    session.stages["scene"].peak_gpu_memory_mb = 4567.4
+    assert html_of(folder, session).count("GPU 4567 MB") == 2, "the stage's row and the total"
+
+
 def test_hostile_names_and_engine_words_stay_text(whole) -> None:
     html = html_of(*whole)
     assert "<script>alert" not in html and "<b>person" not in html

@@ -25,7 +25,7 @@ import psutil
 from worker.engines.card import EngineCard
 from worker.engines.contract import Engine
 from worker.errors import AssetizeError
-from worker.host import messages
+from worker.host import messages, torch_state
 from worker.metadata import labels
 from worker.session.layout import SessionFolder
 from worker.session.model import Session
@@ -36,7 +36,10 @@ PROGRESS_S = 0.1  # at most ten progress messages a second
 
 # Type names, because the libraries that raise them need not be installed.
 _OUT_OF_MEMORY = {"MemoryError", "OutOfMemoryError", "_ArrayMemoryError"}
-_OUT_OF_MEMORY_TEXT = ("out of memory", "insufficient memory", "failed to allocate", "std::bad_alloc")
+_OUT_OF_MEMORY_TEXT = (
+    "out of memory", "insufficient memory", "failed to allocate", "std::bad_alloc", "can't allocate memory",
+    "status_alloc_failed",  # cuBLAS and cuDNN
+)  # fmt: skip
 
 
 def _die_with_parent() -> NoReturn:
@@ -81,7 +84,16 @@ def _error_fields(fault: BaseException) -> dict[str, Any]:
             "zh": "输出文件夹所在磁盘已满。请清理空间后再次运行同一命令，即可继续。",
             "fix": None,
         }
+    if type(fault).__name__ == "NotFinite":
+        return {"type": "NotFinite", "text": str(fault)}
     return {"type": "Fault", "text": f"{type(fault).__name__}: {fault}"}
+
+
+def _peak_after_failure() -> float | None:
+    try:
+        return torch_state.peak_gpu_memory_mb()
+    except Exception:  # after some faults of CUDA every question to it fails too
+        return None
 
 
 def _seed_everything(seed: int) -> None:
@@ -91,6 +103,7 @@ def _seed_everything(seed: int) -> None:
         numpy.random.seed(seed % 2**32)
     if cv2 := sys.modules.get("cv2"):
         cv2.setRNGSeed(seed % 2**31)
+    torch_state.make_repeatable(seed)
 
 
 class Host:
@@ -115,6 +128,7 @@ class Host:
     def run_stage(self, request: dict[str, Any]) -> dict[str, Any]:
         stage = importlib.import_module(request["module"])
         base = importlib.import_module("worker.stages.base")
+        torch_state.begin_measuring()
         engine = card = None
         if request["card"] is not None:
             card = messages.card_from_json(request["card"])
@@ -138,6 +152,7 @@ class Host:
             notices=stage.NOTICES,
             engine=engine,
             card=card,
+            safer_tier=request["safer_tier"],
         )
         _seed_everything(context.options.seed)
         result = stage.run(context)
@@ -150,6 +165,7 @@ class Host:
             "details": result.details,
             "degraded": bool(result.degraded or context.degraded),
             "warnings": [notice.model_dump() for notice in context.warnings],
+            "peak_gpu_memory_mb": torch_state.peak_gpu_memory_mb(),
         }
         plain: dict[str, Any] = messages.plain(fields)
         return plain
@@ -159,7 +175,7 @@ class Host:
             fields = self.run_stage(request)
         except BaseException as fault:  # a stage's sys.exit() must not end the host either
             logging.getLogger("assetize.host").exception("stage %s", request["stage"])
-            self._channel.send("error", **_error_fields(fault))
+            self._channel.send("error", peak_gpu_memory_mb=_peak_after_failure(), **_error_fields(fault))
         else:
             self._channel.send("result", **fields)
 

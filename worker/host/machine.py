@@ -19,9 +19,12 @@ import psutil
 
 @dataclass(frozen=True)
 class Gpu:
+    """`index` counts by bus, as the driver does (CUDA does so under CUDA_DEVICE_ORDER=PCI_BUS_ID)."""
+
     name: str
     memory_mb: int
     driver: str
+    index: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,17 +96,26 @@ def _gpus() -> tuple[Gpu, ...]:
         return ()
     try:
         answer = subprocess.run(
-            [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"],
+            [tool, "--query-gpu=index,uuid,memory.total,driver_version,name", "--format=csv,noheader,nounits"],
             capture_output=True, text=True, timeout=10, check=True, stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.SubprocessError):
         return ()
     gpus = []
     for line in answer.stdout.splitlines():
-        parts = [part.strip() for part in line.split(",")]
-        if len(parts) == 3 and parts[1].isdigit():
-            gpus.append(Gpu(parts[0], int(parts[1]), parts[2]))
+        parts = [part.strip() for part in line.split(",", 4)]
+        if len(parts) == 5 and parts[0].isdigit() and parts[2].isdigit() and _allowed(parts[0], parts[1]):
+            gpus.append(Gpu(parts[4], int(parts[2]), parts[3], int(parts[0])))
     return tuple(gpus)
+
+
+def _allowed(index: str, uuid: str) -> bool:
+    """Whether CUDA_VISIBLE_DEVICES, with which a user or a queue hands out GPUs, lets us have this one."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is None:
+        return True
+    names = [name.strip() for name in listed.split(",")]
+    return index in names or any(name and uuid.startswith(name) for name in names)
 
 
 def _torch() -> Torch | None:

@@ -1,17 +1,24 @@
-"""Warm hosts, one a name. Memory is a budget: the host that was not used for longest gives way."""
+"""Warm hosts, one a name. Memory is a budget: the host that was not used for longest gives way.
+
+There is a budget for the main memory and one for each GPU. A host that works on a GPU sees that one alone, so engines
+spread over the GPUs of a machine and more of them stay warm.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from worker.engines.card import EngineCard
-from worker.host.machine import this_machine
+from worker.host.machine import Gpu, this_machine
 from worker.host.process import HostProcess
 
 EMBEDDED = "embedded"
 _SHARE_OF_MEMORY = 0.7
+_SHARE_OF_GPU = 0.92  # the rest is the desktop's and the driver's
+_MEMORY_BESIDE_GPU_MB = 3000  # main memory that a process with PyTorch and CUDA takes whatever its engine
 
 
 def host_name(card: EngineCard | None) -> str:
@@ -19,13 +26,29 @@ def host_name(card: EngineCard | None) -> str:
     return EMBEDDED if card is None else card.name
 
 
-class HostPool:
-    """Hosts between stages and jobs. `budget_mb`: what all warm hosts together may need; None: 70 % of this machine."""
+def _gpu_budgets(gpus: Sequence[Gpu], number: int, of: int) -> dict[int, float]:
+    """Megabytes by GPU for pool `number` of `of`: whole GPUs where there are enough, else an equal part of one."""
+    if not gpus:
+        return {}
+    first = number % len(gpus)
+    sharers = len(range(first, of, len(gpus)))
+    return {gpu.index: gpu.memory_mb * _SHARE_OF_GPU / sharers for gpu in gpus[first::of]}
 
-    def __init__(self, budget_mb: float | None = None) -> None:
+
+class HostPool:
+    """Hosts between stages and jobs.
+
+    `budget_mb`: main memory that all warm hosts together may need; None: 70 % of this machine. `gpus`: those it may
+    use; None: all. `share` (number, of): what one of several pools beside each other gets of both.
+    """
+
+    def __init__(
+        self, budget_mb: float | None = None, gpus: Sequence[Gpu] | None = None, share: tuple[int, int] = (0, 1)
+    ) -> None:
         if budget_mb is None:
-            budget_mb = this_machine().memory_mb * _SHARE_OF_MEMORY
+            budget_mb = this_machine().memory_mb * _SHARE_OF_MEMORY / share[1]
         self._budget_mb = budget_mb
+        self._gpu_budgets_mb = _gpu_budgets(this_machine().gpus if gpus is None else gpus, *share)
         self._hosts: dict[str, HostProcess] = {}
         self._lock = threading.Lock()
 
@@ -35,22 +58,59 @@ class HostPool:
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def host_for(self, card: EngineCard | None, tier: str | None) -> HostProcess:
-        """A living host for this card, started if need be; others give way where the budget asks for it."""
+    def host_for(self, card: EngineCard | None, tier: str | None, device: str = "cpu") -> HostProcess:
+        """A living host for this card, started if need be; others give way where a budget asks for it."""
         name = host_name(card)
         need = 0 if card is None or tier is None else card.memory_mb.get(tier, 0)
+        gpu_need = need if device == "cuda" else 0
+        if device == "cuda":
+            need = _MEMORY_BESIDE_GPU_MB
         with self._lock:
             host = self._hosts.get(name)
-            if host is not None and not host.alive:
+            if host is not None and not (host.alive and self._serves(host, device)):
                 self._drop(name)
                 host = None
-            others = sorted((h for h in self._hosts.values() if h is not host), key=lambda h: h.last_used)
-            while others and need + sum(h.memory_mb for h in self._hosts.values()) > self._budget_mb:
-                self._drop(others.pop(0).name)
+            gpu = (host.gpu if host else self._choose_gpu(gpu_need)) if device == "cuda" else None
+            self._give_way(host, need, self._budget_mb, lambda other: other.memory_mb)
+            if gpu is not None:
+                budget = self._gpu_budgets_mb[gpu]
+                self._give_way(host, gpu_need, budget, lambda other: other.gpu_memory_mb * (other.gpu == gpu))
             if host is None:
-                host = self._hosts[name] = HostProcess(name)
+                host = self._hosts[name] = HostProcess(name, gpu)
             host.memory_mb = max(host.memory_mb, need)
+            host.gpu_memory_mb = max(host.gpu_memory_mb, gpu_need)
             return host
+
+    def _serves(self, host: HostProcess, device: str) -> bool:
+        """A host keeps the GPU that it was started with; one that was started without never gets one."""
+        return device != "cuda" or host.gpu is not None or not self._gpu_budgets_mb
+
+    def _choose_gpu(self, need: int) -> int | None:
+        """The GPU with most room left; among those too full, the largest."""
+        room = {
+            index: budget - sum(host.gpu_memory_mb for host in self._hosts.values() if host.gpu == index)
+            for index, budget in self._gpu_budgets_mb.items()
+        }
+        fitting = [index for index in room if room[index] >= need]
+        if fitting:
+            return max(fitting, key=lambda index: (room[index], -index))
+        return max(room, key=lambda index: (self._gpu_budgets_mb[index], room[index]), default=None)
+
+    def _give_way(
+        self, host: HostProcess | None, need: int, budget_mb: float, takes: Callable[[HostProcess], float]
+    ) -> None:
+        """Let hosts go, longest unused first, until `need` more fits the budget or none that takes of it is left."""
+        others = sorted((h for h in self._hosts.values() if h is not host and takes(h)), key=lambda h: h.last_used)
+        mine = takes(host) if host else 0
+        while others and max(need, mine) + sum(map(takes, others)) > budget_mb:
+            self._drop(others.pop(0).name)
+
+    def make_room(self, host: HostProcess) -> None:
+        """Memory ran out in this host: every other that takes of the same memory goes before the next try."""
+        with self._lock:
+            for other in list(self._hosts.values()):
+                if other is not host and (host.gpu is None or other.gpu == host.gpu):
+                    self._drop(other.name)
 
     def _drop(self, name: str) -> None:
         self._hosts.pop(name).close()

@@ -79,10 +79,12 @@ def describe_exit(code: int) -> str:
 class HostProcess:
     """One child process of `worker.host.child`. Not thread-safe: one stage at a time."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, gpu: int | None = None) -> None:
+        """`gpu`: the index of the only GPU that it sees; None: it is told nothing of GPUs."""
+        self.name, self.gpu = name, gpu
         self.last_used = time.monotonic()
-        self.memory_mb = 0  # what its loaded cards say they need
+        self.memory_mb = 0  # what its loaded cards say they need of the main memory, and of its GPU
+        self.gpu_memory_mb = 0
         handle, path = tempfile.mkstemp(prefix="assetize-host-", suffix=".log")
         self._log_path = Path(path)
         self._log = self._log_path.open("rb")
@@ -93,7 +95,7 @@ class HostProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=handle,
-                env=_child_environment(),
+                env=_child_environment(gpu),
                 start_new_session=os.name == "posix",
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
@@ -261,8 +263,10 @@ def _running(process: psutil.Process) -> bool:
         return False
 
 
-def _child_environment() -> dict[str, str]:
-    """Ours, plus where `worker` lies, so that the host finds it from any folder; hashing fixed for equal bytes."""
+def _child_environment(gpu: int | None) -> dict[str, str]:
+    """Ours, plus where `worker` lies, so that the host finds it from any folder; what makes equal bytes; its GPU."""
     home = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(part for part in (home, os.environ.get("PYTHONPATH", "")) if part)
-    return {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
+    fixed = {"PYTHONPATH": path, "PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    one = {} if gpu is None else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(gpu)}
+    return {**os.environ, **fixed, **one}

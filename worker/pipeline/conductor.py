@@ -257,33 +257,38 @@ class Conductor:
         )  # fmt: skip
 
     def _attempts(self, spec: StageSpec, record: StageRecord, choice: registry.Choice | None) -> None:
-        """Try, and try once more at the next safer memory tier where the host crashed, hung or ran out of memory."""
-        tiers = choice.tiers if choice else ("",)
+        """Try, and try again at the next safer memory tier: once where the host crashed, hung or gave no numbers; as
+        often as there is a safer tier where memory ran out, and at least once."""
+        tiers = list(choice.tiers if choice else ("",))
         self._describe_engine(record, choice)
-        for attempt in range(1, ATTEMPTS + 1):
-            tier = tiers[min(attempt, len(tiers)) - 1]
+        attempt, gave_none = 0, False
+        while True:
+            attempt, tier = attempt + 1, tiers.pop(0)
+            safer = tiers[0] if tiers else None
             record.attempts, record.tier = attempt, tier or None
             self._save()
             self._tell("stage.started", stage=spec.name, attempt=attempt, engine=record.engine, tier=record.tier)
             error: AssetizeError
             try:
-                fields = self._attempt(spec, record, choice, tier)
+                fields = self._attempt(spec, record, choice, tier, safer is not None and not gave_none)
             except (HostDied, HostHung) as end:
                 how, error = end.how, sentences.stage_ended(spec, end)
+                again = attempt < ATTEMPTS
             except StageRaised as raised:
-                how = "running out of memory"
-                error = self._error_from(spec, raised.fields)
-                if raised.fields["type"] != "OutOfMemory":
-                    raise _StageFailed(error) from None
+                kind, error = raised.fields["type"], self._error_from(spec, raised.fields)
+                gave_none |= kind == "NotFinite"
+                how = sentences.NOT_FINITE if kind == "NotFinite" else sentences.OUT_OF_MEMORY
+                may_fit = safer is not None or attempt < ATTEMPTS
+                again = kind == "NotFinite" or (kind == "OutOfMemory" and may_fit)
             else:
                 self._take(spec, record, fields)
                 if attempt == 1:
                     self._pace.learn(spec, record.engine, record.seconds or 0.0)
                 return
-            if attempt == ATTEMPTS:
+            if not again:
                 raise _StageFailed(error)
-            safer = tiers[min(attempt + 1, len(tiers)) - 1]
-            self._warn(spec, record, sentences.retried(how, safer if safer != tier else None))
+            self._warn(spec, record, sentences.retried(how, safer))
+            tiers = tiers or [tier]
 
     def _describe_engine(self, record: StageRecord, choice: registry.Choice | None) -> None:
         if choice is None:
@@ -295,7 +300,9 @@ class Conductor:
         record.weights_sha256 = {file.name: file.sha256 for file in card.weights if file.sha256}
         record.seed = self.job.options.seed
 
-    def _attempt(self, spec: StageSpec, record: StageRecord, choice: registry.Choice | None, tier: str) -> Event:
+    def _attempt(
+        self, spec: StageSpec, record: StageRecord, choice: registry.Choice | None, tier: str, safer_tier: bool
+    ) -> Event:
         request = {
             "stage": spec.name,
             "module": self._plan.module(spec.name),
@@ -306,26 +313,34 @@ class Conductor:
             "card": messages.card_to_json(choice.card) if choice else None,
             "device": choice.device if choice else None,
             "tier": tier,
+            "safer_tier": safer_tier,
         }
         limits = Limits(spec.timeout_s, self._limits.silence_s, self._limits.idle_s)
         measured = Measured()
         if self.cancel.is_set():
             raise Cancelled
-        host = self._pool.host_for(choice.card if choice else None, tier)
+        card, device = (choice.card, choice.device) if choice else (None, "cpu")
+        host = self._pool.host_for(card, tier, device)
+        told: Event = {}
 
         def on_progress(fraction: float, note: str) -> None:
             whole = self._progress.within(spec.name, fraction)
             self._tell("progress", stage=spec.name, stage_fraction=fraction, fraction=whole, note=note)
 
         try:
-            return host.run(request, limits, on_progress, self.cancel, measured)
+            told = host.run(request, limits, on_progress, self.cancel, measured)
+            return told
         except StageRaised as raised:
-            if raised.fields["type"] == "OutOfMemory":
+            told = raised.fields
+            if told["type"] == "OutOfMemory":
                 host.kill()  # what it holds is gone for sure only with the process
+                self._pool.make_room(host)
             raise
         finally:
             record.seconds = round(measured.seconds, 3)
             record.peak_memory_mb = round(max(measured.peak_memory_mb, record.peak_memory_mb or 0.0), 1)
+            if (gpu := told.get("peak_gpu_memory_mb")) is not None:
+                record.peak_gpu_memory_mb = round(max(gpu, record.peak_gpu_memory_mb or 0.0), 1)
             self._keep_log(spec, record.attempts, measured.log)
 
     def _take(self, spec: StageSpec, record: StageRecord, fields: Event) -> None:

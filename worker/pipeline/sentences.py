@@ -57,6 +57,10 @@ def retried(how: str, safer_tier: str | None) -> Notice:
     )
 
 
+OUT_OF_MEMORY = "running out of memory"
+NOT_FINITE = "giving numbers that are none"
+
+
 def stage_ended(spec: StageSpec, end: HostDied | HostHung) -> StageError:
     code = "stage.crashed" if isinstance(end, HostDied) else "stage.hung"
     verb, verb_zh = ("crashed", "崩溃") if isinstance(end, HostDied) else ("was stopped", "被终止")
@@ -72,9 +76,10 @@ def stage_ended(spec: StageSpec, end: HostDied | HostHung) -> StageError:
 def out_of_memory(spec: StageSpec) -> StageError:
     return StageError(
         "stage.out_of_memory",
-        f"{spec.title_en}: there was not enough memory, twice. Close other programs or use a smaller still, "
-        "then run the same command: it resumes here.",
-        f"{spec.title_zh}：两次内存不足。请关闭其他程序或使用较小的图片，再运行同一命令即可从此处继续。",
+        f"{spec.title_en}: there was not enough memory, at the last try either. Close other programs, above all those "
+        "that use the GPU, or use a smaller still, then run the same command: it resumes here.",
+        f"{spec.title_zh}：最后一次尝试仍内存不足。请关闭其他程序（尤其是占用显卡的程序）或使用较小的图片，"
+        "再运行同一命令即可从此处继续。",
     )
 
 

@@ -79,6 +79,7 @@ def gather(folder: SessionFolder, session: Session, language: str) -> Page:
                         for path, digest in record.outputs.items()),
         "seconds": sum(record.seconds or 0.0 for record in done),
         "memory_mb": max((record.peak_memory_mb or 0.0 for record in session.stages.values()), default=0.0),
+        "gpu_memory_mb": max((record.peak_gpu_memory_mb or 0.0 for record in session.stages.values()), default=0.0),
         "commercial_all": all(answer == "yes" for answer in used) if used else None,
         "has_points": cloud is not None,
     }

@@ -31,7 +31,8 @@ class Runner:
         self._unwanted: set[str] = set()  # cancelled by their user, not by the service's end
         self._wake = threading.Condition()
         self._stopping = False
-        self._threads = [threading.Thread(target=self._work, name=f"runner-{n}") for n in range(workers)]
+        shares = [(number, workers) for number in range(workers)]
+        self._threads = [threading.Thread(target=self._work, args=share, name=f"runner-{share[0]}") for share in shares]
 
     @property
     def stopping(self) -> bool:
@@ -76,8 +77,8 @@ class Runner:
             cancel = self._cancels[ticket.id] = threading.Event()
             return ticket, cancel
 
-    def _work(self) -> None:
-        with HostPool() as pool:
+    def _work(self, number: int, of: int) -> None:
+        with HostPool(share=(number, of)) as pool:
             while not self._stopping:
                 if (work := self._next()) is None:
                     pool.retire_idle(HOSTS_IDLE_S)

@@ -101,6 +101,7 @@ class StageRecord(Model):
     attempts: int = 0
     seconds: float | None = None
     peak_memory_mb: float | None = None
+    peak_gpu_memory_mb: float | None = None  # what tensors took of a CUDA device; None where none was used
     warnings: list[Notice] = []
     error: Notice | None = None
     outputs: dict[str, str] = {}

@@ -14,6 +14,7 @@ from typing import Any
 
 from worker.engines.card import EngineCard, EngineStage
 from worker.engines.contract import Engine, EngineNotice
+from worker.engines.finite import NotFinite, first_not_finite
 from worker.errors import StageError
 from worker.session.layout import SessionFolder
 from worker.session.model import InputRecord, Notice, SceneRecord, Session
@@ -68,6 +69,7 @@ class StageContext:
     notices: NoticeTable
     engine: Engine | None = None
     card: EngineCard | None = None
+    safer_tier: bool = False  # the stage will be tried again at a safer memory tier if this one gives no numbers
     warnings: list[Notice] = field(default_factory=list)
     degraded: bool = False
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("assetize.stage"))
@@ -96,8 +98,25 @@ class StageContext:
         return record is not None and record.state == "done"
 
     def run_engine(self, request: Any, start: float = 0.0, end: float = 1.0) -> Any:
-        """Run this stage's engine, mapping its 0..1 onto start..end of the stage; takes its notices."""
+        """Run this stage's engine, mapping its 0..1 onto start..end of the stage; takes its notices.
+
+        Raises NotFinite (not to be caught: the host hands it on) or, where no safer tier is left, StageError.
+        """
         assert self.engine is not None, "stage without an engine asked for one"
         result = self.engine.run(request, lambda f: self.progress(start + (end - start) * f, ""))
+        if (where := first_not_finite(result)) is not None:
+            if self.safer_tier:
+                raise NotFinite(where)
+            raise _not_finite(self.card.name if self.card else "?", where)
         self.take(getattr(result, "notices", []))
         return result
+
+
+def _not_finite(engine: str, where: str) -> StageError:
+    return StageError(
+        "engine.not_finite",
+        f"The engine “{engine}” gave numbers that are none (NaN or infinity in {where}), and there is no safer memory "
+        "tier to try. Check its weights with “assetize engines check”, update the GPU's driver, or use another engine.",
+        f"引擎“{engine}”的结果含有无效数值（{where} 中有 NaN 或无穷大），且没有更稳妥的内存档可试。"
+        "请用“assetize engines check”检查权重，更新显卡驱动，或改用其他引擎。",
+    )

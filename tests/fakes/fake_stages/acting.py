@@ -79,7 +79,7 @@ def act(ctx: StageContext, name: str) -> StageResult:
         while not (scratch / "go").exists():
             ctx.progress(0.5, "")
             time.sleep(0.02)
-    engine = ctx.engine.run({"name": name}, lambda f: None) if ctx.engine is not None else None
+    engine = ctx.run_engine({"name": name, "action": action, "value": value}) if ctx.engine is not None else None
     if action == "warn":
         ctx.warn("fake.note", degraded=True)
     out = ctx.folder.root / name / "out.txt"

@@ -1,0 +1,39 @@
+"""What a host does to PyTorch around a stage, if an engine has loaded it: repeatable numbers, measured memory.
+
+Nothing here imports torch: a host without such an engine must not pay for it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def make_repeatable(seed: int) -> None:
+    """The same seed on the same machine gives the same bytes. Operations that cannot promise it warn in the log.
+
+    cuBLAS needs CUBLAS_WORKSPACE_CONFIG beside this, before it starts: worker.host.process sets it.
+    """
+    if (torch := sys.modules.get("torch")) is None:
+        return
+    torch.manual_seed(seed)  # of every device
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a help for debugging that costs a pass over memory
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False  # it would choose by a race
+
+
+def _cuda() -> object | None:
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
+
+
+def begin_measuring() -> None:
+    if cuda := _cuda():
+        cuda.reset_peak_memory_stats()  # type: ignore[attr-defined]
+
+
+def peak_gpu_memory_mb() -> float | None:
+    """Most megabytes that tensors took of the GPU since `begin_measuring`; None where no CUDA device was used."""
+    if cuda := _cuda():
+        return float(cuda.max_memory_allocated()) / 2**20  # type: ignore[attr-defined]
+    return None

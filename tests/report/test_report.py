@@ -127,9 +127,9 @@ def unpacked(block: dict) -> np.ndarray:
 
 def test_the_gpus_memory_stands_beside_the_main_memory(whole) -> None:
     folder, session = whole
-    assert "GPU" not in html_of(folder, session), "no GPU was used"
+    assert "<small>GPU" not in html_of(folder, session), "no GPU was used"
     session.stages["scene"].peak_gpu_memory_mb = 4567.4
-    assert html_of(folder, session).count("GPU 4567 MB") == 2, "the stage's row and the total"
+    assert html_of(folder, session).count("<small>GPU 4567 MB") == 2, "the stage's row and the total"
 
 
 def test_hostile_names_and_engine_words_stay_text(whole) -> None:

@@ -14,16 +14,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from checkpoint import load
 from model import GeometryNet
 from onnx import TensorProto, helper, numpy_helper
-
-
-def load(folder: Path) -> GeometryNet:
-    net = GeometryNet()
-    for part in sorted(folder.glob("weights_*.pt")):
-        state = torch.load(part, map_location="cpu")["net"]
-        net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, strict=False)
-    return net.eval()
 
 
 def halve(model: onnx.ModelProto, smallest: int = 256) -> None:
@@ -47,7 +40,9 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--onnx", type=Path, required=True)
     args = parser.parse_args()
-    net = load(args.weights)
+    net = GeometryNet()
+    load(net, args.weights)
+    net.eval()
     image = torch.rand(1, 3, 256, 320) * 255
     sizes = {2: "height", 3: "width"}
     torch.onnx.export(

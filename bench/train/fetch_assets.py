@@ -129,6 +129,8 @@ def decimate(
     _, first, weld = np.unique(np.round(xyz / 1e-5).astype(np.int64), axis=0, return_index=True, return_inverse=True)
     welded = weld.reshape(-1)[tri]
     welded = welded[(welded[:, 0] != welded[:, 1]) & (welded[:, 1] != welded[:, 2]) & (welded[:, 0] != welded[:, 2])]
+    if len(welded) <= max(8, target):
+        return xyz, tri, uv
     points, faces = fast_simplification.simplify(
         xyz[first], welded.astype(np.int32), target_count=max(8, target), agg=4
     )
@@ -216,6 +218,15 @@ def read_hdri(path: Path) -> np.ndarray:
     return cv2.resize(np.minimum(rgb.astype(np.float32), 6e4), (256, 128), interpolation=cv2.INTER_AREA).astype(
         np.float16
     )
+
+
+def write_pack(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """An .npz that `numpy.load` reads, packed by LZMA: meshes come out a third smaller than by numpy's own zlib."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as handle:
+                np.lib.format.write_array(handle, np.asanyarray(array), allow_pickle=False)
 
 
 def main() -> None:
@@ -314,8 +325,7 @@ def main() -> None:
     }
     for label, blobs in (("tex", texture_bytes), ("alpha", alpha_bytes), ("tiling", tiling)):
         out |= {f"{label}_{k}": v for k, v in pack(blobs).items()}
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(args.out, **out)
+    write_pack(args.out, out)
     size = args.out.stat().st_size / 2**20
     print(f"{len(models)} models, {len(out['tri'])} triangles, {len(texture_bytes)} textures, {size:.1f} MiB")
 

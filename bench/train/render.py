@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import hashlib
+import os
 import subprocess
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from library import INST, LIGHT, MAX_LIGHTS, SCENE, Library
+from pictures import decode, halve
 from shapes import build_shapes
 from textures import build_textures
 
@@ -17,22 +20,20 @@ HERE = Path(__file__).parent
 
 
 def compile_kernel(cuda: bool, folder: Path) -> ctypes.CDLL:
-    out = folder / ("raycast_cuda.so" if cuda else "raycast_cpu.so")
+    """The ray caster, built once per source and kept in `folder`; a build that does not load here is made again."""
     source = HERE / "raycast.cu"
-    if not out.exists() or out.stat().st_mtime < source.stat().st_mtime:
-        flags = [
-            "nvcc",
-            "-O3",
-            "--use_fast_math",
-            "-std=c++17",
-            "-gencode=arch=compute_90,code=sm_90",
-            "-Xcompiler",
-            "-fopenmp,-fPIC",
-            "--shared",
-        ]
-        flags = flags if cuda else ["g++", "-O3", "-march=native", "-x", "c++", "-fopenmp", "-shared", "-fPIC"]
-        subprocess.run([*flags, "-o", str(out), str(source)], check=True)
-    return ctypes.CDLL(str(out))
+    kind = f"{'cuda' if cuda else 'cpu'}_{hashlib.sha256(source.read_bytes()).hexdigest()[:8]}"
+    out = folder / f"raycast_{kind}.so"
+    if out.exists():
+        with contextlib.suppress(OSError):
+            return ctypes.CDLL(str(out))
+    out = folder / f"raycast_{kind}_{os.getpid()}.so"
+    cuda_flags = ["nvcc", "-O3", "--use_fast_math", "-std=c++17", "-gencode=arch=compute_90,code=sm_90"]
+    cuda_flags += ["-Xcompiler", "-fopenmp,-fPIC", "--shared"]
+    cpu_flags = ["g++", "-O3", "-march=native", "-x", "c++", "-fopenmp", "-shared", "-fPIC"]
+    subprocess.run([*(cuda_flags if cuda else cpu_flags), "-o", str(out), str(source)], check=True)
+    kept = out.rename(folder / f"raycast_{kind}.so")
+    return ctypes.CDLL(str(kept))
 
 
 def unpack(data: np.ndarray, ends: np.ndarray) -> list[bytes]:
@@ -73,27 +74,18 @@ class Renderer:
         self.low = np.stack([m[0].min(0) for m in meshes]).astype(np.float32)
         self.high = np.stack([m[0].max(0) for m in meshes]).astype(np.float32)
 
-        pictures = [
-            cv2.imdecode(np.frombuffer(b, np.uint8), 1)[..., ::-1] for b in unpack(data["tex_data"], data["tex_ends"])
-        ]
-        alphas = [
-            cv2.imdecode(np.frombuffer(b, np.uint8), 0) if b else None
-            for b in unpack(data["alpha_data"], data["alpha_ends"])
-        ]
+        pictures = [decode(b) for b in unpack(data["tex_data"], data["tex_ends"])]
+        alphas = [decode(b) if b else None for b in unpack(data["alpha_data"], data["alpha_ends"])]
         furniture = len(pictures)
-        tiling = [
-            cv2.imdecode(np.frombuffer(b, np.uint8), 1)[..., ::-1]
-            for b in unpack(data["tiling_data"], data["tiling_ends"])
-        ]
+        tiling = [decode(b) for b in unpack(data["tiling_data"], data["tiling_ends"])]
         made = build_textures()
         pictures += tiling + [m[1] for m in made]
         alphas += [None] * (len(pictures) - furniture)
         printed = {"all": list(range(furniture))}
         for i, (kind, _) in enumerate(made):
             printed.setdefault(kind, []).append(furniture + len(tiling) + i)
-        skies = np.stack(
-            [cv2.resize(s.astype(np.float32), (512, 256), interpolation=cv2.INTER_LINEAR) for s in data["sky"]]
-        )
+        small = torch.from_numpy(data["sky"].astype(np.float32)).permute(0, 3, 1, 2)
+        skies = torch.nn.functional.interpolate(small, (256, 512), mode="bilinear").permute(0, 2, 3, 1).numpy()
         skies = skies / np.maximum(np.median(skies[:, :128].mean(-1), axis=(1, 2)), 1e-2)[:, None, None, None]
         self.library = Library(
             [str(n) for n in data["name"]],
@@ -119,9 +111,7 @@ class Renderer:
                 offset += len(blocks[-1])
                 if rgba.shape[0] == 1:
                     break
-                rgba = cv2.resize(rgba, (rgba.shape[0] // 2,) * 2, interpolation=cv2.INTER_AREA).reshape(
-                    rgba.shape[0] // 2, rgba.shape[0] // 2, 4
-                )
+                rgba = halve(rgba)
         material = data["material"]
         mats = np.zeros(len(material), np.dtype([("f", "f4", 6), ("tex", "i4"), ("alpha", "i4")]))
         mats["f"][:, :3], mats["f"][:, 3], mats["tex"] = (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
+from pictures import ellipse, polygon
 
 
 def build_textures(seed: int = 11, count: int = 110, size: int = 256) -> list[tuple[str, np.ndarray]]:
@@ -75,30 +75,16 @@ def build_textures(seed: int = 11, count: int = 110, size: int = 256) -> list[tu
             )
             a = np.ascontiguousarray(a * 255).astype(np.uint8)
             for _ in range(rng.integers(2, 14)):
-                c, p = rng.integers(0, 255, 3).tolist(), rng.integers(0, size, (rng.integers(3, 6), 2)).astype(np.int32)
+                c, p = rng.integers(0, 255, 3), rng.integers(0, size, (rng.integers(3, 6), 2))
                 if rng.random() < 0.5:
-                    cv2.fillPoly(a, [p], c)
+                    a[polygon(size, p)] = c
                 else:
-                    cv2.ellipse(
-                        a,
-                        tuple(int(v) for v in p[0]),
-                        tuple(int(v) for v in rng.integers(5, 90, 2)),
-                        float(rng.uniform(0, 180)),
-                        0,
-                        360,
-                        c,
-                        -1,
-                    )
+                    a[ellipse(size, p[0], rng.integers(5, 90, 2), rng.uniform(0, np.pi))] = c
             lines = rng.integers(0, 16) if kind != "screen" else rng.integers(5, 24)
             for k in range(lines):
                 left, row = int(rng.integers(8, 60)), int(10 + k * size / (lines + 1))
-                cv2.line(
-                    a,
-                    (left, row),
-                    (left + int(rng.integers(20, 170)), row),
-                    rng.integers(0, 255, 3).tolist(),
-                    int(rng.integers(1, 5)),
-                )
+                right, thick = left + int(rng.integers(20, 170)), int(rng.integers(1, 5))
+                a[row : row + thick, left:right] = rng.integers(0, 255, 3)
             a = a / 255.0
         out.append((kind, (np.clip(a, 0, 1) * 255).astype(np.uint8)))
     return out

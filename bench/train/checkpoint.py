@@ -1,0 +1,35 @@
+"""A checkpoint is a folder of small files (each can travel alone): the weights in half precision and the step count."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from model import GeometryNet
+
+PARTS = {"encoder": True, "heads": False}
+
+
+def save(net: GeometryNet, folder: Path, steps: int) -> None:
+    """Each file replaces the last one whole, so that a run cut short leaves a usable checkpoint."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: v.half().cpu() if v.is_floating_point() else v.cpu() for k, v in net.state_dict().items()}
+    for name, wanted in PARTS.items():
+        part = {k: v.contiguous() for k, v in state.items() if k.startswith("encoder") == wanted}
+        torch.save({"net": part, "steps": steps}, folder / f"weights_{name}.tmp")
+        (folder / f"weights_{name}.tmp").replace(folder / f"weights_{name}.pt")
+
+
+def load(net: GeometryNet, folder: Path) -> int:
+    """Returns the steps the checkpoint has behind it; raises ValueError where weights are missing."""
+    missing, steps = set(net.state_dict()), 0
+    for name in PARTS:
+        state = torch.load(folder / f"weights_{name}.pt", map_location="cpu")
+        net.load_state_dict(
+            {k: v.float() if v.is_floating_point() else v for k, v in state["net"].items()}, strict=False
+        )
+        missing -= set(state["net"])
+        steps = state["steps"]
+    if missing:
+        raise ValueError(f"The checkpoint in {folder} lacks {sorted(missing)[:3]}.")
+    return steps

@@ -36,9 +36,10 @@ def cut(batch: dict[str, Tensor], height: int, width: int, generator: torch.Gene
     ch, cw = (h, round(h * aspect)) if w / h > aspect else (round(w / aspect), w)
     zoom = 0.72 + 0.28 * u() ** 0.5
     ch, cw = min(h, round(ch * zoom)), min(w, round(cw * zoom))
-    # off-centre crops move the principal point; keep that within a few percent
-    y = round((h - ch) / 2 + (u() - 0.5) * min(h - ch, 0.06 * h))
-    x = round((w - cw) / 2 + (u() - 0.5) * min(w - cw, 0.06 * w))
+    # off-centre crops move the principal point: mostly by a few percent, in every third batch by more
+    room = 0.06 if u() < 0.67 else 0.25
+    y = round((h - ch) / 2 + (u() - 0.5) * min(h - ch, room * h))
+    x = round((w - cw) / 2 + (u() - 0.5) * min(w - cw, room * w))
     part = {k: batch[k][:, y : y + ch, x : x + cw] for k in ("depth", "rgb", "normal", "object", "class")}
     size = (height, width)
     near = lambda a: F.interpolate(a, size, mode="nearest-exact")  # noqa: E731
@@ -69,6 +70,9 @@ def photograph(rgb: Tensor, depth: Tensor) -> Tensor:
     key = torch.quantile(low, 0.3 + 0.6 * float(torch.rand(1)), dim=1).reshape(n, 1, 1, 1).clamp_min(1e-4)
     x = rgb * (torch.exp(rand(n, math.log(0.18), math.log(0.75), d)) / key)
     x = x * (1 + 0.35 * (torch.rand(n, 3, 1, 1, device=d) - 0.5) * chance(n, 0.7, d))  # white balance
+    x = x * torch.exp(rand(n, -1.6, -0.3, d) * chance(n, 0.2, d))  # under-exposed
+    warm = torch.tensor([1.0, 0.62, 0.35], device=d).reshape(1, 3, 1, 1) ** rand(n, -0.3, 1.0, d)  # lamp light
+    x = torch.where(chance(n, 0.15, d) > 0, x * warm, x)
     soft = blur(x.clamp(max=6), 0.02 * w * (0.3 + float(torch.rand(1))))
     x = x + (soft - x) * rand(n, 0, 0.15, d) * chance(n, 0.3, d)  # veiling glare around bright windows
     if torch.rand(1) < 0.25:  # depth of field

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from stage import Stage
+from stage import PERSON, STUFF, Stage
 
 
 class Furnisher(Stage):
@@ -227,3 +227,80 @@ class Furnisher(Stage):
     def person(self, x, y, z=0.0, sitting=False) -> None:
         items = self.kit.sitting if sitting and self.kit.sitting else self.kit.standing
         self.furniture(items, x, y, self.rng.uniform(0, 6.3), z, claim=not sitting)
+
+    def dining(self, x, y, yaw, wide, deep, seats=True, people=0.0) -> None:
+        """A laid or bare table with chairs pushed up to it on all sides."""
+        r, c, s = self.rng, np.cos(yaw), np.sin(yaw)
+        self.table(x, y, yaw, wide, deep, r.uniform(0.7, 0.78))
+        self.clutter(x, y, 0.76, wide * 0.9, deep * 0.9, r.integers(0, 16), yaw, desk=0.05)
+        mesh = self.pick(self.kit.chairs)  # the same chair all round, mostly
+        same, count = r.random() < 0.85, max(1, int(wide / r.uniform(0.55, 0.9)))
+        places = [(a, e) for e in (-1, 1) for a in (np.arange(count) + 0.5) / count - 0.5]
+        for a, e in places if seats else []:
+            if r.random() < 0.15:
+                continue
+            u, v, turn = a * wide, e * (deep / 2 + r.uniform(-0.1, 0.3)), yaw + (np.pi if e < 0 else 0) + r.normal(0, 0.12)
+            at = (x + c * u - s * v, y + s * u + c * v, 0)
+            self.put(mesh if same else self.pick(self.kit.chairs), at, 1.0, turn)
+            if r.random() < people:
+                self.put(self.pick(self.kit.sitting), at, r.uniform(0.9, 1.05), turn, cls=PERSON)
+        for e in (-1, 1):
+            if seats and r.random() < 0.5:
+                u = e * (wide / 2 + r.uniform(0, 0.25))
+                self.put(mesh, (x + c * u, y + s * u, 0), 1.0, yaw - e * np.pi / 2 + r.normal(0, 0.1))
+
+    def lounge(self, x, y, yaw) -> None:
+        """Sofas and armchairs about a low table, on a rug."""
+        r, c, s = self.rng, np.cos(yaw), np.sin(yaw)
+        at = lambda a, b: (x + c * a - s * b, y + s * a + c * b)  # noqa: E731
+        if r.random() < 0.6:
+            self.shape("box", (x, y, 0), (r.uniform(1.5, 3), r.uniform(1.4, 2.4), 0.015), yaw=yaw, cls=STUFF, paint="fabric")
+        self.furniture(self.kit.sofas, *at(r.normal(0, 0.2), r.uniform(1.0, 1.5)), yaw + r.normal(0, 0.05))
+        if r.random() < 0.7:
+            mesh, _ = self.furniture(self.kit.low_tables, x, y, yaw)
+            self.clutter(x, y, self.lib.top[mesh], *self.lib.size[mesh][:2] * 0.8, r.integers(0, 7), yaw, desk=0)
+        for e in (-1, 1):
+            if r.random() < 0.6:
+                self.furniture(
+                    self.kit.seats + self.kit.sofas, *at(e * r.uniform(1.2, 1.7), r.uniform(-0.4, 0.5)), yaw - e * 1.4 + r.normal(0, 0.3)
+                )
+        for _ in range(r.integers(0, 4)):
+            self.shape(
+                "cushion",
+                (*at(r.uniform(-0.8, 0.8), r.uniform(0.9, 1.3)), r.uniform(0.42, 0.55)),
+                r.uniform(0.3, 0.5, 3) * (1, 1, 0.4),
+                yaw=yaw,
+                pitch=r.normal(0.8, 0.3),
+                paint="fabric",
+            )
+
+    def stairs(self, x, y, yaw, steps, wide, z=0.0) -> None:
+        """A flight going up along its own y."""
+        r, c, s = self.rng, np.cos(yaw), np.sin(yaw)
+        rise, tread, paint, open_ = r.uniform(0.15, 0.19), r.uniform(0.24, 0.32), self.paint("floor"), r.random() < 0.3
+        for k in range(steps):
+            low = z + k * rise if open_ else z
+            high = 0.05 if open_ else (k + 1) * rise
+            at = (x - s * k * tread, y + c * k * tread, low + (rise - 0.05 if open_ else 0))
+            self.shape("box", at, (wide, tread + 0.02, high), yaw=yaw, cls=STUFF, paint=paint)
+        if r.random() < 0.6:
+            for e in (-1, 1):
+                for k in range(0, steps, 2):
+                    a, b = e * wide / 2, k * tread
+                    at = (x + c * a - s * b, y + s * a + c * b, z + (k + 1) * rise)
+                    self.shape("cylinder", at, (0.03, 0.03, 0.9), cls=STUFF, paint="metal")
+
+    def pile(self, x, y, z, radius, count) -> None:
+        """Things lying on and against each other every way up, as tipped out of a box."""
+        r = self.rng
+        for k in range(count):
+            a, d = r.uniform(0, 6.3), radius * r.random() ** 0.5
+            at = (x + d * np.cos(a), y + d * np.sin(a), z + r.uniform(0.02, 0.05) + 0.05 * (k > count / 2))
+            turn = {"yaw": r.uniform(0, 6.3), "pitch": r.choice([0, 1.57, r.normal(0, 0.4)]), "roll": r.normal(0, 0.3)}
+            if r.random() < 0.5:
+                mesh = self.pick(self.kit.small)
+                self.put(mesh, at, min(1.0, 0.22 / float(self.lib.size[mesh].max())), center=True, **turn)
+            else:
+                kind = ("box", "bottle", "cylinder", "ball", "cup", "bowl", "ring", "bag", "cushion")[r.integers(9)]
+                size = r.uniform(0.04, 0.2, 3)
+                self.shape(kind, at, size, center=True, paint=("poster", "plaster", "cover", "metal")[r.integers(4)], **turn)

@@ -232,4 +232,21 @@ class Kit:
                 "extinguisher",
             )
         ]
+        self.chairs = [
+            i
+            for i in self.seats
+            if not has(i, "stool", "relax", "deck", "child", "baby", "armchair", "folding", "beach") and size[i][0] < 0.75
+        ]
+        self.low_tables = [i for i in self.tables if library.top[i] < 0.6]
+        self.counters = [
+            i
+            for i in rows
+            if has(i, "lower cabinet", "drawers cabinet", "sink", "washing machine", "oven", "large stove", "island")
+            and not has(i, "corner", "small oven", "bathroom")
+            and 0.7 < size[i][2] < 1.3
+        ]
+        self.upper = [i for i in rows if has(i, "upper cabinet", "glass door cabinet", "range hood", "upper shelves")]
+        self.play = [
+            i for i in rows if has(i, "swing", "seesaw", "children game", "sandpit", "trampoline", "goal", "slide", "basket")
+        ]
         self.any = [i for i in rows if size[i].max() < 4 and i not in self.doors]

@@ -21,4 +21,5 @@ class Library:
     shape: dict[str, list[int]]
     tiling: list[int]
     printed: dict[str, list[int]]
+    material: dict[str, list[int]]  # tiling textures by what they are made of
     skies: int

@@ -40,6 +40,27 @@ def unpack(data: np.ndarray, ends: np.ndarray) -> list[bytes]:
     return [data[a:b].tobytes() for a, b in zip([0, *ends[:-1]], ends, strict=True)]
 
 
+MATERIALS = {
+    "wood": ("wood",),
+    "wall": ("plaster", "brick", "varnished", "ceramic"),
+    "floor": ("wood", "tile", "felt", "brick", "ceramic", "gray-plaster"),
+    "ground": ("dirt", "grass", "gravel", "brick", "clay", "tile"),
+    "metal": ("steel", "metal", "brass"),
+    "fabric": ("felt",),
+    "facade": ("brick", "plaster", "clay"),
+}
+MADE = {"wood": ("wood",), "floor": ("wood", "marble"), "fabric": ("weave", "stripe"), "ground": ("noise",)}
+
+
+def by_material(names: list[str], first: int, made: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Texture numbers fit for each material: photographed ones by name, then those made by rule."""
+    return {
+        kind: [first + i for i, n in enumerate(names) if any(w in n for w in words)]
+        + [t for k in MADE.get(kind, ()) for t in made[k]]
+        for kind, words in MATERIALS.items()
+    }
+
+
 class World(ctypes.Structure):
     _fields_ = [(n, ctypes.c_void_p) for n in ("blas", "tris", "shade", "mats", "texs", "texels", "root", "sky")]
 
@@ -97,6 +118,7 @@ class Renderer:
             list(range(furniture, furniture + len(tiling)))
             + [t for k in ("noise", "weave", "wood", "marble", "stripe") for t in printed[k]],
             printed,
+            by_material([str(n) for n in data["tiling_name"]], furniture, printed),
             len(skies),
         )
 

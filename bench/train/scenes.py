@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from furnish import Furnisher
+from interiors import company, corridor, kitchen, open_plan
 from kit import Kit
 from lens_and_sky import sample_hfov, sky_of
 from outdoors import garden, street
 from rooms import room, table_top, workshop
+from shelters import arcade, shelter
 from stage import PERSON, STUFF
 
 
@@ -62,7 +64,20 @@ def heap(st: Furnisher, aspect: float) -> dict:
     )
 
 
-RECIPES = ((room, 0.42), (table_top, 0.2), (street, 0.14), (garden, 0.1), (workshop, 0.09), (heap, 0.05))
+RECIPES = (
+    (room, 0.2),
+    (open_plan, 0.16),
+    (corridor, 0.06),
+    (kitchen, 0.07),
+    (company, 0.07),
+    (table_top, 0.15),
+    (workshop, 0.05),
+    (street, 0.1),
+    (garden, 0.05),
+    (shelter, 0.05),
+    (arcade, 0.02),
+    (heap, 0.02),
+)
 
 
 def make_scene(kit: Kit, seed: int, aspect: float) -> dict[str, np.ndarray]:

@@ -31,6 +31,9 @@ class Stage:
         self.wild = rng.random() < 0.13  # the wrong texture on everything: shape must carry
         self.drab = rng.uniform(0, 1)
         self.accent = rng.uniform(0, 1, (4, 3)) ** 1.5
+        # one sort of timber for most wooden things, as in most homes; often dark
+        self.timber = np.array([0.42, 0.24, 0.12]) * 10 ** rng.uniform(-0.9, 0.35) * (1 + rng.normal(0, 0.12, 3))
+        self.timber_share = rng.choice([0.0, 0.5, 0.85])
 
     def new_id(self) -> int:
         self.next_id += 1
@@ -59,12 +62,15 @@ class Stage:
         )
         m[0:3] = self.colour()
         m[20], m[21], m[22] = r.uniform(0, 6.28) if r.random() < 0.4 else 0, *r.random(2)
+        fit = lambda kind: self.pick(self.lib.material[kind] if r.random() < 0.78 else tiling)  # noqa: E731
         if self.wild and kind not in ("light", "model") and r.random() < 0.8:
             kind = "random"
         if kind == "model":
             m[3], m[0:3] = -1, np.clip(r.normal(1, 0.12) * (1 + r.normal(0, 0.06, 3)), 0.5, 1.5)
             if r.random() < 0.35:
                 m[10], m[0:3] = r.uniform(0.4, 1), self.colour(0.7) * 1.4
+            elif r.random() < 0.3 * self.timber_share:
+                m[10], m[0:3] = r.uniform(0.5, 1), self.timber * r.uniform(1.5, 3)
             if r.random() < (0.7 if self.wild else 0.07):
                 return self.paint("random")
         elif kind == "wall":
@@ -73,29 +79,33 @@ class Stage:
                 if r.random() < 0.75
                 else self.colour(0.6)
             )
-            if r.random() < 0.3:
-                m[3], m[4] = self.pick(tiling), r.uniform(0.4, 2)
+            if r.random() < 0.35:
+                m[3], m[4] = fit("wall"), r.uniform(0.4, 2)
                 m[0:3] = 0.4 + 0.6 * m[0:3]
             if r.random() < 0.12:
                 m[11], m[12], m[13:16] = r.uniform(1, 8), r.choice([1, 2, 3, 5]), m[0:3] * r.uniform(0.6, 1.2)
-            m[7] *= 0.4
+            m[7] *= 0.25
         elif kind == "floor":
             m[0:3] = np.clip(r.uniform(0.15, 0.9) * (1 + r.normal(0, 0.12, 3)), 0.03, 0.95)
             q = r.random()
             if q < 0.65:
-                m[3], m[4] = self.pick(tiling), r.uniform(0.3, 1.5)
+                m[3], m[4] = fit("floor"), r.uniform(0.3, 1.5)
                 m[0:3] = 0.3 + 0.7 * m[0:3]
             if r.random() < 0.5:
                 m[11], m[12], m[13:16] = r.uniform(0.8, 8), r.choice([2, 3, 3, 5, 5, 1]), m[0:3] * r.uniform(0.4, 1.1)
-            if r.random() < 0.5:
-                m[5], m[6] = r.uniform(0.03, 0.35), r.uniform(0.02, 0.3)
+            if r.random() < 0.35 * self.timber_share:
+                m[0:3] = np.clip(self.timber * r.uniform(0.8, 1.5), 0.01, 0.9)
+            if r.random() < 0.55:
+                m[5], m[6] = r.uniform(0.03, 0.35), r.uniform(0.02, 0.3) if r.random() < 0.8 else r.uniform(0.3, 0.6)
         elif kind == "ground":
-            m[3], m[4], m[7] = self.pick(tiling), r.uniform(0.15, 1.2), r.uniform(0.05, 0.4)
+            m[3], m[4], m[7] = fit("ground"), r.uniform(0.15, 1.2), r.uniform(0.05, 0.4)
             m[0:3] = np.clip(r.uniform(0.25, 0.9) * (1 + r.normal(0, 0.15, 3)), 0.03, 0.95)
             m[8] = 10 ** r.uniform(-0.8, 0.8)
         elif kind in ("wood", "fabric", "metal", "plaster"):
             if r.random() < 0.6:
-                m[3], m[4] = self.pick(tiling), r.uniform(0.6, 4)
+                m[3], m[4] = fit({"plaster": "wall"}.get(kind, kind)), r.uniform(0.6, 4)
+            if kind == "wood" and r.random() < self.timber_share:
+                m[0:3] = np.clip(self.timber * r.uniform(0.8, 1.3), 0.01, 0.9)
             if kind == "metal":
                 m[5], m[6] = r.uniform(0.05, 0.4), r.uniform(0.1, 0.6)
             if kind == "fabric" and r.random() < 0.4:
@@ -114,7 +124,7 @@ class Stage:
         elif kind == "facade":
             m[0:3] = np.clip(r.uniform(0.2, 0.85) * (1 + r.normal(0, 0.15, 3)), 0.04, 0.9)
             if r.random() < 0.5:
-                m[3], m[4] = self.pick(tiling), r.uniform(0.15, 0.6)
+                m[3], m[4] = fit("facade"), r.uniform(0.15, 0.6)
             if r.random() < 0.6:
                 m[11], m[12], m[13:16] = r.uniform(0.2, 0.6), 4 if r.random() < 0.6 else 3, self.colour(0.3) * 0.5
             m[8] = 10 ** r.uniform(-0.6, 0.6)
@@ -185,6 +195,13 @@ class Stage:
         row = np.zeros(LIGHT, np.float32)
         row[0:3], row[3], row[4:7], row[7], row[8:11], row[11] = at, radius, colour, kind, normal, half
         self.lights.append(row)
+
+    def dim(self) -> None:
+        """Mixed light: most lamps fail or fade and take on colours of their own, so that little is lit and some is glaring."""
+        r = self.rng
+        for row in self.lights:
+            if row[7] != 1:
+                row[4:7] *= 10 ** r.uniform(-1.6, 0.3) * (1 + r.normal(0, 0.2, 3)).clip(0.3, 1.7)
 
     def sun(self, strength: float, low: float = 0.15) -> np.ndarray:
         r = self.rng

@@ -155,7 +155,7 @@ def trainable(net: GeometryNet, encoder_share: float) -> list[dict]:
 def run(rank: int, ranks: int, meeting: str, begin: float, args: argparse.Namespace) -> None:
     """`meeting` is the file by which the ranks find each other; `begin` the time the whole run started."""
     cuda = args.device == "cuda"
-    device = torch.device("cuda", rank) if cuda else torch.device("cpu")
+    device = torch.device("cuda", 0) if cuda else torch.device("cpu")  # train.py shows each rank its own GPU only
     if cuda:
         torch.cuda.set_device(device)
         torch.set_num_threads(8)

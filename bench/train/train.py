@@ -43,6 +43,10 @@ def options() -> argparse.Namespace:
 
 
 def rank_main(rank: int, ranks: int, meeting: str, begin: float, args: argparse.Namespace) -> None:
+    if args.device == "cuda":
+        # One GPU in sight of each rank, so that the ray caster's own CUDA runtime cannot take another's.
+        ids = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = ids[rank] if len(ids) >= ranks and all(ids) else str(rank)
     from loop import run
 
     run(rank, ranks, meeting, begin, args)

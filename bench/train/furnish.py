@@ -239,7 +239,11 @@ class Furnisher(Stage):
         for a, e in places if seats else []:
             if r.random() < 0.15:
                 continue
-            u, v, turn = a * wide, e * (deep / 2 + r.uniform(-0.1, 0.3)), yaw + (np.pi if e < 0 else 0) + r.normal(0, 0.12)
+            u, v, turn = (
+                a * wide,
+                e * (deep / 2 + r.uniform(-0.1, 0.3)),
+                yaw + (np.pi if e < 0 else 0) + r.normal(0, 0.12),
+            )
             at = (x + c * u - s * v, y + s * u + c * v, 0)
             self.put(mesh if same else self.pick(self.kit.chairs), at, 1.0, turn)
             if r.random() < people:
@@ -254,7 +258,9 @@ class Furnisher(Stage):
         r, c, s = self.rng, np.cos(yaw), np.sin(yaw)
         at = lambda a, b: (x + c * a - s * b, y + s * a + c * b)  # noqa: E731
         if r.random() < 0.6:
-            self.shape("box", (x, y, 0), (r.uniform(1.5, 3), r.uniform(1.4, 2.4), 0.015), yaw=yaw, cls=STUFF, paint="fabric")
+            self.shape(
+                "box", (x, y, 0), (r.uniform(1.5, 3), r.uniform(1.4, 2.4), 0.015), yaw=yaw, cls=STUFF, paint="fabric"
+            )
         self.furniture(self.kit.sofas, *at(r.normal(0, 0.2), r.uniform(1.0, 1.5)), yaw + r.normal(0, 0.05))
         if r.random() < 0.7:
             mesh, _ = self.furniture(self.kit.low_tables, x, y, yaw)
@@ -262,7 +268,9 @@ class Furnisher(Stage):
         for e in (-1, 1):
             if r.random() < 0.6:
                 self.furniture(
-                    self.kit.seats + self.kit.sofas, *at(e * r.uniform(1.2, 1.7), r.uniform(-0.4, 0.5)), yaw - e * 1.4 + r.normal(0, 0.3)
+                    self.kit.seats + self.kit.sofas,
+                    *at(e * r.uniform(1.2, 1.7), r.uniform(-0.4, 0.5)),
+                    yaw - e * 1.4 + r.normal(0, 0.3),
                 )
         for _ in range(r.integers(0, 4)):
             self.shape(
@@ -303,4 +311,6 @@ class Furnisher(Stage):
             else:
                 kind = ("box", "bottle", "cylinder", "ball", "cup", "bowl", "ring", "bag", "cushion")[r.integers(9)]
                 size = r.uniform(0.04, 0.2, 3)
-                self.shape(kind, at, size, center=True, paint=("poster", "plaster", "cover", "metal")[r.integers(4)], **turn)
+                self.shape(
+                    kind, at, size, center=True, paint=("poster", "plaster", "cover", "metal")[r.integers(4)], **turn
+                )

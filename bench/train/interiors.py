@@ -27,7 +27,9 @@ def indoor_light(st: Furnisher, dim: float) -> dict:
     return sky
 
 
-def standpoint(st: Furnisher, x: tuple[float, float], y: tuple[float, float], room: float = 0.25) -> tuple[float, float]:
+def standpoint(
+    st: Furnisher, x: tuple[float, float], y: tuple[float, float], room: float = 0.25
+) -> tuple[float, float]:
     """A free place in the rectangle, or the last one tried."""
     r = st.rng
     for _ in range(12):
@@ -54,7 +56,9 @@ def open_plan(st: Furnisher, aspect: float) -> dict:
             tall = r.choice([0.9, 1.2, 1.8])
             st.shape("box", (-wide / 2 + start / 2, y, 0), (max(0.3, start), 0.15, tall), cls=STUFF, paint=common)
             for x in r.uniform(-0.5, 0.5, 2) * wide:
-                st.shape("box" if r.random() < 0.6 else "cylinder", (x, y, 0), (0.25, 0.25, high), cls=STUFF, paint=common)
+                st.shape(
+                    "box" if r.random() < 0.6 else "cylinder", (x, y, 0), (0.25, 0.25, high), cls=STUFF, paint=common
+                )
     for y in np.arange(-0.42 * deep, 0.45 * deep, r.uniform(2.2, 3.6)):
         x, kind = r.uniform(-0.25, 0.25) * wide, r.random()
         if any(abs(y - c) < 0.8 for c in cuts):
@@ -74,7 +78,13 @@ def open_plan(st: Furnisher, aspect: float) -> dict:
     if r.random() < 0.5:
         along_wall(st, wide, deep, lambda x, y, yaw: st.shelf(x, y, yaw), r.integers(1, 6))
     if r.random() < 0.2:
-        st.stairs(r.uniform(-0.3, 0.3) * wide, r.uniform(0, 0.3) * deep, r.choice([0, np.pi / 2, -np.pi / 2]), 12, r.uniform(0.8, 1.4))
+        st.stairs(
+            r.uniform(-0.3, 0.3) * wide,
+            r.uniform(0, 0.3) * deep,
+            r.choice([0, np.pi / 2, -np.pi / 2]),
+            12,
+            r.uniform(0.8, 1.4),
+        )
     for _ in range(r.integers(0, 3) if r.random() < 0.5 else 0):
         st.person(*(r.uniform(-0.4, 0.4, 2) * (wide, deep)))
     for _ in range(12):  # with space ahead: no dividing wall close in front
@@ -115,7 +125,12 @@ def corridor(st: Furnisher, aspect: float) -> dict:
     if wide > 2.2:
         for _ in range(r.integers(0, 5)):
             side = r.choice([-1, 1])
-            st.furniture(kit.seats + kit.plants + kit.storage, side * (wide / 2 - 0.4), r.uniform(-0.4, 0.45) * deep, side * np.pi / 2)
+            st.furniture(
+                kit.seats + kit.plants + kit.storage,
+                side * (wide / 2 - 0.4),
+                r.uniform(-0.4, 0.45) * deep,
+                side * np.pi / 2,
+            )
     for _ in range(r.integers(0, 3)):
         st.person(r.uniform(-0.35, 0.35) * wide, r.uniform(-0.3, 0.4) * deep)
     x, y = standpoint(st, (-0.3 * wide, 0.3 * wide), (-0.49 * deep, -0.3 * deep))
@@ -169,9 +184,13 @@ def kitchen(st: Furnisher, aspect: float) -> dict:
     if r.random() < 0.3:
         st.person(r.uniform(-0.3, 0.3) * wide, r.uniform(-0.1, 0.2) * deep)
     x, y, yaw, length = rows[r.integers(len(rows))]
-    target = np.array([x + np.cos(yaw) * r.uniform(-0.3, 0.3) * length, y + np.sin(yaw) * r.uniform(-0.3, 0.3) * length])
+    target = np.array(
+        [x + np.cos(yaw) * r.uniform(-0.3, 0.3) * length, y + np.sin(yaw) * r.uniform(-0.3, 0.3) * length]
+    )
     a, d = yaw - np.pi / 2 + r.normal(0, 0.5), r.uniform(0.8, 3.2)
-    eye = np.clip(target + d * np.array([np.cos(a), np.sin(a)]), (-0.47 * wide, -0.47 * deep), (0.47 * wide, 0.47 * deep))
+    eye = np.clip(
+        target + d * np.array([np.cos(a), np.sin(a)]), (-0.47 * wide, -0.47 * deep), (0.47 * wide, 0.47 * deep)
+    )
     z = r.uniform(1.1, 1.9)
     to = target - eye
     pitch = np.clip(np.arctan2(r.uniform(0.6, 1.3) - z, np.linalg.norm(to)) + r.normal(0, 0.1), -1.1, 0.3)
@@ -186,7 +205,9 @@ def company(st: Furnisher, aspect: float) -> dict:
         wide, deep = r.uniform(3, 8), r.uniform(4, 9)
         room_shell(st, wide, deep, r.uniform(2.3, 3.4))
         st.spots.append((0.0, -0.2 * deep, 1.0))
-        along_wall(st, wide, deep, place_model(st, kit.storage + kit.sofas + kit.plants + kit.lamps, 3), r.integers(3, 14))
+        along_wall(
+            st, wide, deep, place_model(st, kit.storage + kit.sofas + kit.plants + kit.lamps, 3), r.integers(3, 14)
+        )
         if r.random() < 0.4:
             along_wall(st, wide, deep, lambda x, y, yaw: st.shelf(x, y, yaw), 3)
     else:
@@ -196,13 +217,26 @@ def company(st: Furnisher, aspect: float) -> dict:
             st.tree(r.uniform(-12, 12), r.uniform(5, 30))
         if r.random() < 0.7:
             at = (r.uniform(-4, 4), r.uniform(5, 14), 0)
-            st.shape("facade" if r.random() < 0.6 else "box", at, (r.uniform(8, 25), 4, r.uniform(3, 9)), cls=STUFF, paint="facade")
+            st.shape(
+                "facade" if r.random() < 0.6 else "box",
+                at,
+                (r.uniform(8, 25), 4, r.uniform(3, 9)),
+                cls=STUFF,
+                paint="facade",
+            )
         for _ in range(r.integers(0, 6)):
             st.furniture(kit.street + kit.bikes + kit.cars, r.uniform(-6, 6), r.uniform(3, 12), r.uniform(0, 6.3))
     start = -0.42 * deep
     seated = r.random() < 0.5
     if seated and r.random() < 0.6:
-        st.dining(r.normal(0, 0.2), start + r.uniform(1.0, 2.0), r.normal(0, 0.3), r.uniform(0.9, 2.2), r.uniform(0.7, 1.1), people=0.6)
+        st.dining(
+            r.normal(0, 0.2),
+            start + r.uniform(1.0, 2.0),
+            r.normal(0, 0.3),
+            r.uniform(0.9, 2.2),
+            r.uniform(0.7, 1.1),
+            people=0.6,
+        )
     for _ in range(r.integers(1, 5)):
         d = 10 ** r.uniform(-0.15, 0.55)
         x, y, turn = r.uniform(-0.45, 0.45) * d, start + d, r.normal(0, 1.0)

@@ -235,7 +235,8 @@ class Kit:
         self.chairs = [
             i
             for i in self.seats
-            if not has(i, "stool", "relax", "deck", "child", "baby", "armchair", "folding", "beach") and size[i][0] < 0.75
+            if not has(i, "stool", "relax", "deck", "child", "baby", "armchair", "folding", "beach")
+            and size[i][0] < 0.75
         ]
         self.low_tables = [i for i in self.tables if library.top[i] < 0.6]
         self.counters = [
@@ -247,6 +248,8 @@ class Kit:
         ]
         self.upper = [i for i in rows if has(i, "upper cabinet", "glass door cabinet", "range hood", "upper shelves")]
         self.play = [
-            i for i in rows if has(i, "swing", "seesaw", "children game", "sandpit", "trampoline", "goal", "slide", "basket")
+            i
+            for i in rows
+            if has(i, "swing", "seesaw", "children game", "sandpit", "trampoline", "goal", "slide", "basket")
         ]
         self.any = [i for i in rows if size[i].max() < 4 and i not in self.doors]

@@ -165,9 +165,7 @@ def run(rank: int, ranks: int, meeting: str, begin: float, args: argparse.Namesp
     torch.backends.cudnn.benchmark = False  # several picture sizes: searching for the best kernel of each costs minutes
     torch.manual_seed(args.seed * 64 + rank)
     renderer = Renderer(args.assets, str(device), args.kernels)
-    pictures = Pictures(
-        renderer, Feeder(renderer.library, args.processes, args.render, args.seed, rank), args, rank
-    )
+    pictures = Pictures(renderer, Feeder(renderer.library, args.processes, args.render, args.seed, rank), args, rank)
     net, steps = GeometryNet(), 0
     if args.backbone:
         net.load_backbone(str(args.backbone))
@@ -183,7 +181,9 @@ def run(rank: int, ranks: int, meeting: str, begin: float, args: argparse.Namesp
     slow, fast = floats(smooth), floats(net)
     say = print if rank == 0 else lambda *a, **k: None
     log = (args.out / "log.jsonl").open("a") if rank == 0 else None
-    say(f"ready after {time.time() - begin:.1f} s, {ranks} ranks, {sum(map(torch.numel, fast)) / 1e6:.2f} M", flush=True)
+    say(
+        f"ready after {time.time() - begin:.1f} s, {ranks} ranks, {sum(map(torch.numel, fast)) / 1e6:.2f} M", flush=True
+    )
     clock = Clock(begin + args.seconds, device, ranks)
     seen, local, running = 0, 0, {}
     last_print = last_save = time.time()
@@ -209,7 +209,9 @@ def run(rank: int, ranks: int, meeting: str, begin: float, args: argparse.Namesp
         if rank:
             continue
         for k, v in parts.items():
-            running[k] = torch.where(torch.isfinite(v), running.get(k, v).nan_to_num() * 0.98 + v * 0.02, running.get(k, v))
+            running[k] = torch.where(
+                torch.isfinite(v), running.get(k, v).nan_to_num() * 0.98 + v * 0.02, running.get(k, v)
+            )
         if time.time() - last_print > 15:
             last_print = time.time()
             line = {

@@ -199,7 +199,9 @@ def table_top(st: Furnisher, aspect: float) -> dict:
     piled = r.random() < 0.2
     if piled:
         st.pile(0, 0, z, r.uniform(0.12, 0.35), r.integers(5, 24))
-    st.clutter(0, 0, z, wide, deep, r.integers(0, 8) if piled else r.integers(5, 36), desk=0.5, limit=r.choice([0.3, 0.5]))
+    st.clutter(
+        0, 0, z, wide, deep, r.integers(0, 8) if piled else r.integers(5, 36), desk=0.5, limit=r.choice([0.3, 0.5])
+    )
     if r.random() < 0.2:
         st.person(r.uniform(-0.4, 0.4), deep / 2 + r.uniform(0.3, 0.8))
     for _ in range(r.integers(0, 4)):

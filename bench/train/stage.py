@@ -197,7 +197,7 @@ class Stage:
         self.lights.append(row)
 
     def dim(self) -> None:
-        """Mixed light: most lamps fail or fade and take on colours of their own, so that little is lit and some is glaring."""
+        """Mixed light: most lamps fade and take on colours of their own; little is lit, some of it glaring."""
         r = self.rng
         for row in self.lights:
             if row[7] != 1:

@@ -1,10 +1,10 @@
 """Bring a shipped ONNX file back into the network, so that training can go on where no checkpoint is left.
 
-    python bench/train/warm_start.py --onnx geometry.onnx --backbone efficientnet-lite2.pth --assets assets.npz --out START
+    python bench/train/warm_start.py --onnx geometry.onnx --backbone lite2.pth --assets assets.npz --out START
 
-The export folds every normalisation into its convolution. The encoder's were frozen in training, so their ImageNet values
-undo the folding exactly (and prove the mapping: the folded biases must come out the same). The heads' are set to what
-the convolutions give on rendered pictures, so that training mode starts where inference stopped.
+The export folds every normalisation into its convolution. The encoder's were frozen in training, so their ImageNet
+values undo the folding exactly (and prove the mapping: the folded biases must come out the same). The heads' are set
+to what the convolutions give on rendered pictures, so that training mode starts where inference stopped.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ def read_weights(path: Path) -> dict[str, dict[str, np.ndarray]]:
     out: dict[str, dict[str, np.ndarray]] = {}
     for node in graph.node:
         names = node.name.strip("/").split("/")[:-1]
-        # a nested scope repeats its parents: "dense/dense.0/dense.0.0" is dense.0.0, "layers.0/mlp/mlp.2" layers.0.mlp.2
+        # A nested scope repeats its parents: "dense/dense.0/dense.0.0" is dense.0.0, "layers.0/mlp/mlp.2" is
+        # layers.0.mlp.2.
         module = ""
         for name in names:
-            module = name if name == module or name.startswith(module + ".") and module else f"{module}.{name}".strip(".")
+            within = bool(module) and (name == module or name.startswith(module + "."))
+            module = name if within else f"{module}.{name}".strip(".")
             parent, _, last = module.rpartition(".")
             head, _, tail = parent.rpartition(".")
             if tail and last.isdigit() and tail.split(".")[0] == head.rpartition(".")[2]:
@@ -67,7 +69,7 @@ def fill(net: GeometryNet, found: dict[str, dict[str, np.ndarray]], backbone: Pa
     modules, norms, gap = dict(net.named_modules()), follower(net), 0.0
     wanted = {n for n, m in modules.items() if isinstance(m, nn.Conv2d | nn.Linear | nn.LayerNorm)}
     if wanted - set(found):
-        raise ValueError(f"The ONNX file lacks {sorted(wanted - set(found))[:5]}; it has {sorted(set(found) - wanted)[:5]}.")
+        raise ValueError(f"The ONNX file lacks {sorted(wanted - set(found))[:5]}.")
     with torch.no_grad():
         for name in wanted:
             module, weight = modules[name], torch.from_numpy(found[name]["weight"].copy())
@@ -99,8 +101,11 @@ def settle(net: GeometryNet, batches: list[Tensor]) -> None:
     for conv, norm in norms.items():
         if not conv.startswith("encoder"):
             seen[norm] = []
-            hooks.append(modules[conv].register_forward_hook(lambda m, i, o, k=norm: seen[k].append(
-                (o.double().mean((0, 2, 3)), o.double().square().mean((0, 2, 3))))))  # fmt: skip
+
+            def note(module: nn.Module, given: tuple, out: Tensor, rows: list = seen[norm]) -> None:
+                rows.append((out.double().mean((0, 2, 3)), out.double().square().mean((0, 2, 3))))
+
+            hooks.append(modules[conv].register_forward_hook(note))
     with torch.no_grad():
         for image in batches:
             net(image)

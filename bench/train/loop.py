@@ -165,7 +165,7 @@ def run(rank: int, ranks: int, meeting: str, begin: float, args: argparse.Namesp
     torch.backends.cudnn.benchmark = False  # several picture sizes: searching for the best kernel of each costs minutes
     torch.manual_seed(args.seed * 64 + rank)
     renderer = Renderer(args.assets, str(device), args.kernels)
-    pictures = Pictures(renderer, Feeder(renderer.library, args.processes, args.render, args.seed, rank), args, rank)
+    pictures = Pictures(renderer, Feeder(renderer.stock, args.processes, args.render, args.seed, rank), args, rank)
     net, steps = GeometryNet(), 0
     if args.backbone:
         net.load_backbone(str(args.backbone))

@@ -108,7 +108,7 @@ class Renderer:
         small = torch.from_numpy(data["sky"].astype(np.float32)).permute(0, 3, 1, 2)
         skies = torch.nn.functional.interpolate(small, (256, 512), mode="bilinear").permute(0, 2, 3, 1).numpy()
         skies = skies / np.maximum(np.median(skies[:, :128].mean(-1), axis=(1, 2)), 1e-2)[:, None, None, None]
-        self.library = Library(
+        self.stock = Library(
             [str(n) for n in data["name"]],
             [str(n) for n in data["category"]],
             data["size"].astype(np.float32),

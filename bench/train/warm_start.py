@@ -141,7 +141,7 @@ def main() -> None:
     with torch.no_grad():
         before = net(probe)
     renderer = Renderer(args.assets, "cpu", Path(tempfile.gettempdir()))
-    kit, generator = Kit(renderer.library), torch.Generator().manual_seed(0)
+    kit, generator = Kit(renderer.stock), torch.Generator().manual_seed(0)
     batches = []
     for first in range(0, args.pictures, 8):
         drawn = renderer([make_scene(kit, 77_000_000 + first + k, 4 / 3) for k in range(8)], 448, 336)

@@ -21,8 +21,14 @@ from torch import Tensor, nn
 
 from bench.parity.trellis_upstream import load_dinov2, load_upstream, uninitialised
 from bench.random_weights import draw
-from worker.engines.trellis.config import DecoderConfig, GaussianConfig, StructureDecoderConfig, TrellisConfig
-from worker.engines.trellis.config import LatentFlowConfig, StructureFlowConfig
+from worker.engines.trellis.config import (
+    DecoderConfig,
+    GaussianConfig,
+    LatentFlowConfig,
+    StructureDecoderConfig,
+    StructureFlowConfig,
+    TrellisConfig,
+)
 from worker.engines.trellis.decoders import GaussianDecoder, MeshDecoder
 from worker.engines.trellis.latent import LatentFlow
 from worker.engines.trellis.structure import StructureDecoder, StructureFlow
@@ -63,7 +69,8 @@ def gap(ours: Tensor, theirs: Tensor) -> dict[str, float]:
     """Relative to the root mean square of theirs: worst, and root mean square."""
     ours, theirs = ours.double().cpu(), theirs.double().cpu()
     scale = theirs.square().mean().sqrt()
-    return {"max": float((ours - theirs).abs().max() / scale), "rms": float((ours - theirs).square().mean().sqrt() / scale)}
+    off = (ours - theirs).abs() / scale
+    return {"max": float(off.max()), "rms": float(off.square().mean().sqrt())}
 
 
 class Parity:

@@ -167,7 +167,8 @@ def load_dinov2(checkout: Path) -> Any:
 @contextmanager
 def uninitialised() -> Iterator[None]:
     """Networks made inside get memory but no values: every value is put in later, and drawing them takes minutes."""
-    names = ["xavier_uniform_", "kaiming_uniform_", "normal_", "constant_", "uniform_", "trunc_normal_", "zeros_", "ones_"]
+    kinds = ("xavier_uniform", "kaiming_uniform", "normal", "constant", "uniform", "trunc_normal", "zeros", "ones")
+    names = [f"{kind}_" for kind in kinds]
     kept = {name: getattr(nn.init, name) for name in names}
     try:
         for name in names:

@@ -49,11 +49,11 @@ class TimestepEmbedder(nn.Module):
     def __init__(self, width: int, frequencies: int = 256) -> None:
         super().__init__()
         self.mlp = nn.Sequential(nn.Linear(frequencies, width), nn.SiLU(), nn.Linear(width, width))
-        self.half = frequencies // 2
+        self.frequencies = frequencies // 2
 
     def forward(self, t: Tensor) -> Tensor:
-        step = torch.arange(self.half, dtype=torch.float32, device=t.device)
-        angle = t.float()[:, None] * torch.exp(-math.log(10000) * step / self.half)
+        step = torch.arange(self.frequencies, dtype=torch.float32, device=t.device)
+        angle = t.float()[:, None] * torch.exp(-math.log(10000) * step / self.frequencies)
         return self.mlp(torch.cat([angle.cos(), angle.sin()], dim=-1))
 
 

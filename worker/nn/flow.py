@@ -6,6 +6,7 @@ et al., "Applying Guidance in a Limited Interval" (2024).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -56,7 +57,7 @@ def sample(
     nothing = torch.zeros_like(context)
     both = torch.cat([context, nothing]) if together else None
     times = sampling.times()
-    for step, (t, t_next) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for step, (t, t_next) in enumerate(itertools.pairwise(times)):
         now = torch.full((1,), 1000 * t, dtype=torch.float32, device=x.device)
         if not sampling.guided(t):
             v = velocity(x, now, context)

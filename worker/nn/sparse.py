@@ -191,7 +191,7 @@ class _Kernel(nn.Module):
         self.bias = nn.Parameter(torch.empty(cout))
 
 
-class SparseGroupNorm(nn.Module):
+class SparseGroupNormSilu(nn.Module):
     """Group norm over a sample's voxels, then SiLU: statistics in 32 bits, rows a chunk at a time (Wu and He, 2018)."""
 
     def __init__(self, groups: int, channels: int, eps: float = 1e-5) -> None:
@@ -200,7 +200,7 @@ class SparseGroupNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
-    def silu(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """(N, C) -> (N, C)."""
         rows = max(1, GATHER_BYTES // (4 * 4 * x.shape[1]))
         parts = x.split(rows)

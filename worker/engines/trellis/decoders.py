@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from worker.engines.trellis.config import DecoderConfig, GaussianConfig
 from worker.nn.dit import FeedForward, LayerNorm32, SelfAttention, cast_matrices, position_embedding, precision_of
-from worker.nn.sparse import SparseConv3d, SparseGroupNorm, Voxels
+from worker.nn.sparse import SparseConv3d, SparseGroupNormSilu, Voxels
 from worker.nn.windows import Bucket, partition, window_attention
 
 _ROWS = 1 << 17  # of the finest voxels, worked on at once in 32 bits
@@ -110,18 +110,18 @@ class Subdivision(nn.Module):
     def __init__(self, cin: int, cout: int) -> None:
         super().__init__()
         groups = math.gcd(32, cout)
-        self.act_layers = nn.ModuleList([SparseGroupNorm(math.gcd(32, cin), cin)])
+        self.act_layers = nn.ModuleList([SparseGroupNormSilu(math.gcd(32, cin), cin)])
         # under the checkpoint's numbers: convolution, norm, (SiLU), convolution
         self.out_layers = nn.ModuleDict(
-            {"0": SparseConv3d(cin, cout), "1": SparseGroupNorm(groups, cout), "3": SparseConv3d(cout, cout)}
+            {"0": SparseConv3d(cin, cout), "1": SparseGroupNormSilu(groups, cout), "3": SparseConv3d(cout, cout)}
         )
         self.skip_connection = SparseConv3d(cin, cout, kernel=1)
 
     def forward(self, x: Tensor, finer: Voxels) -> Tensor:
         """(N, cin) -> (8 N, cout) at `finer`. The subdivided input is never copied out."""
         parent = torch.arange(len(x), device=x.device).repeat_interleave(8)
-        h = self.out_layers["0"](self.act_layers[0].silu(x), finer, parent)
-        h = self.out_layers["3"](self.out_layers["1"].silu(h), finer)
+        h = self.out_layers["0"](self.act_layers[0](x), finer, parent)
+        h = self.out_layers["3"](self.out_layers["1"](h), finer)
         h.unflatten(0, (len(x), 8)).add_(self.skip_connection(x, finer)[:, None])
         return h
 

@@ -59,6 +59,17 @@ def test_weights_that_were_not_brought_are_missing(weights_dir: Path) -> None:
     assert registry.missing_parts(engine) == [], "a broken receipt says nothing"
 
 
+def test_the_record_names_the_hash_that_was_found_here(weights_dir: Path) -> None:
+    named = WeightFile("a.pt", 5, "ab" * 32, "https://example.org/a.pt")
+    found = WeightFile("b.pt", 5, None, "https://example.org/b.pt")
+    engine = replace(NET, weights=(named, found))
+    assert registry.weights_sha256(engine) == {"a.pt": "ab" * 32}
+    receipt = store.receipt_path(store.path_of("net", found))
+    receipt.parent.mkdir(parents=True)
+    receipt.write_text(store.receipt_text(Receipt(5, "cd" * 32, "x")))
+    assert registry.weights_sha256(engine) == {"a.pt": "ab" * 32, "b.pt": "cd" * 32}
+
+
 @pytest.mark.parametrize("name", ["../x.pt", "/etc/x.pt", "..\\x.pt"])
 def test_a_weight_file_stays_in_its_folder(weights_dir: Path, name: str) -> None:
     with pytest.raises(ValueError, match="no file name"):

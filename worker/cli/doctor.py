@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -21,14 +23,17 @@ from worker.host.machine import Machine, this_machine
 from worker.pipeline.folder import NEEDED_BYTES
 from worker.pipeline.plan import Plan
 from worker.stages.blend import blender_command
+from worker.weights import store
+from worker.weights.sentences import megabytes
 
 _MODULES = (
     "numpy", "scipy", "PIL", "cv2", "OpenEXR", "onnxruntime", "pymatting", "plyfile", "trimesh", "xatlas",
     "fast_simplification", "pygltflib", "fastapi", "uvicorn", "multipart", "pydantic", "rich", "platformdirs", "psutil",
-    "jinja2", "requests",
+    "jinja2", "requests", "huggingface_hub", "filelock", "safetensors",
 )  # fmt: skip
 _NEEDED_MEMORY_MB = 4096
 _SETUP = "python3 install/bootstrap.py"
+_GPU = f"{_SETUP} gpu"
 
 
 @dataclass(frozen=True)
@@ -73,14 +78,68 @@ def _hardware(machine: Machine, output_root: Path) -> Iterator[Check]:
         yield Check("Memory", "missing", f"{gigabytes}; 4 GB are needed for stills of every size")
     for gpu in machine.gpus:
         yield Check("GPU", "ok", f"{gpu.name}, {gpu.memory_mb / 1024:.0f} GB, driver {gpu.driver}")
-    if not machine.gpus:
+    if machine.apple_gpu:
+        shared = f"{machine.memory_of('mps') / 1024:.0f} GB of the main memory"
+        yield Check("GPU", "ok", f"Apple's, which may take {shared}")
+    elif not machine.gpus:
         yield Check("GPU", "note", "none found; the embedded engines need none")
-    place = output_root.absolute()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
+    free, place = _free(output_root)
     text = f"{free / 2**30:.1f} GB free in {place}"
     yield Check("Disk", "ok" if free >= NEEDED_BYTES else "missing", text)
+
+
+def _free(path: Path) -> tuple[int, Path]:
+    place = path.absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free, place
+
+
+_ASK_TORCH = """
+import json, torch
+cuda = torch.cuda.is_available()
+print(json.dumps({"cuda": cuda, "mps": torch.backends.mps.is_available(),
+                  "free": torch.cuda.mem_get_info()[0] if cuda else None}))
+"""
+
+
+def _torch(machine: Machine) -> Iterator[Check]:
+    """What the installed PyTorch can do, asked of itself in a process of its own: a broken one must not end doctor."""
+    torch = machine.torch
+    if torch is None:
+        text = "not installed; the embedded engines need none, the large networks do"
+        yield Check("PyTorch", "note", text, _GPU)
+        return
+    build = f"{torch.version}, built {'for CUDA ' + torch.cuda if torch.cuda else 'without CUDA'}"
+    if driver := machine.old_driver():
+        text = f"{build}, which needs a newer NVIDIA driver than {driver}; update it from nvidia.com/drivers"
+        yield Check("PyTorch", "note", text, _GPU)
+        return
+    try:
+        line = [sys.executable, "-c", _ASK_TORCH]
+        answer = subprocess.run(line, capture_output=True, text=True, timeout=120, check=True)
+        able = json.loads(answer.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError) as fault:
+        last = str(getattr(fault, "stderr", None) or fault).strip().splitlines()[-1:]
+        yield Check("PyTorch", "note", f"{build}, does not start ({' '.join(last)[:200]})", _GPU)
+        return
+    if able["cuda"]:
+        yield Check("PyTorch", "ok", f"{build}, works on the GPU ({able['free'] / 2**30:.1f} GB of it are free)")
+    elif able["mps"]:
+        yield Check("PyTorch", "ok", f"{build}, works on Apple's GPU")
+    elif machine.gpus:
+        yield Check("PyTorch", "note", f"{build}, works on the processor though there is a GPU", _GPU)
+    else:
+        yield Check("PyTorch", "ok", f"{build}, works on the processor")
+
+
+def _weights(plan: Plan) -> Iterator[Check]:
+    if not any(file.source != store.SHIPPED for card in plan.cards for file in card.weights):
+        return
+    root = store.root()
+    size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) if root.is_dir() else 0
+    free, _ = _free(root)
+    yield Check("Weights", "ok", f"{megabytes(size)} in {root}, {megabytes(free)} free there")
 
 
 def _engines(plan: Plan, machine: Machine) -> Iterator[Check]:
@@ -97,7 +156,8 @@ def _engines(plan: Plan, machine: Machine) -> Iterator[Check]:
 
 def do(arguments: argparse.Namespace, plan: Plan) -> int:
     machine = this_machine()
-    checks = [*_software(), *_hardware(machine, arguments.output_root), *_engines(plan, machine)]
+    hardware = _hardware(machine, arguments.output_root)
+    checks = [*_software(), *hardware, *_torch(machine), *_weights(plan), *_engines(plan, machine)]
     if arguments.json:
         for check in checks:
             write_json_line(asdict(check))

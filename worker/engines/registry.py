@@ -19,7 +19,7 @@ import platformdirs
 
 import worker.engines
 from worker import __version__
-from worker.engines.card import EngineCard, EngineStage
+from worker.engines.card import EngineCard, EngineStage, WeightFile
 from worker.errors import EngineUnavailable, OutputError
 from worker.host.machine import Machine
 from worker.session import atomic
@@ -67,6 +67,17 @@ def missing_weights(card: EngineCard) -> list[str]:
     folder = _folder_of(card) / "weights" if shipped else Path()
     missing = [file.name for file in shipped if not (folder / file.name).is_file()]
     return missing + [f.name for f in card.weights if f.source != store.SHIPPED and not store.is_there(card.name, f)]
+
+
+def weights_sha256(card: EngineCard) -> dict[str, str]:
+    """The hashes that a result's record names: as published, else as found when the file was brought."""
+    known = {file.name: file.sha256 or _first_sha256(card, file) for file in card.weights}
+    return {name: sha256 for name, sha256 in known.items() if sha256}
+
+
+def _first_sha256(card: EngineCard, file: WeightFile) -> str | None:
+    receipt = store.receipt_of(store.path_of(card.name, file))
+    return receipt.sha256 if receipt else None
 
 
 def how_to_install(card: EngineCard) -> str | None:

@@ -297,7 +297,7 @@ class Conductor:
         record.engine, record.engine_version, record.engine_choice = card.name, card.version, choice.why
         record.licence_code, record.licence_weights = card.licence.code, card.licence.weights
         record.commercial_use, record.device = card.licence.commercial, choice.device
-        record.weights_sha256 = {file.name: file.sha256 for file in card.weights if file.sha256}
+        record.weights_sha256 = registry.weights_sha256(card)
         record.seed = self.job.options.seed
 
     def _attempt(

@@ -62,6 +62,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     lens = parser.add_mutually_exclusive_group()
     lens.add_argument("--fov", dest="hfov_deg", type=float, metavar="DEGREES", help="horizontal field of view")
     lens.add_argument("--lens_mm", type=float, metavar="MM", help="focal length on a 36 mm wide sensor")
+    add("--geometry_tiles", action="store_true", default=None,
+        help="finer depth from overlapping tiles, by engines that can; up to 3 million points")  # fmt: skip
     add("--keep_props", action="store_true", default=None, help="leave the props in the background as well")
     add("--no_blend", action="store_true", default=None, help="make no scene.blend")
     add("--studio", type=_studio, metavar="FILE",

@@ -51,6 +51,7 @@ class GeometryRequest:
     image: U8
     hfov_deg: float | None  # the user's or the file's lens; wins over any estimate
     seed: int = 0
+    tiled: bool = False  # look again through overlapping tiles, where the engine can
 
 
 @dataclass
@@ -71,6 +72,8 @@ class GeometryResult:
     normals: F32 | None = None  # (H, W, 3) unit, facing the camera
     classes: U8 | None = None  # (H, W) SurfaceClass
     instances: I32 | None = None  # (H, W), 0 = none
+    tiles: int = 0  # how many tiles went into the depth
+    quality: dict[str, float] = field(default_factory=dict)  # the engine's own figures, for the session's record
     notices: list[EngineNotice] = field(default_factory=list)
 
 

@@ -39,3 +39,57 @@ def gravity_from_lines(image: U8, intrinsics: F32) -> F64 | None:
     if agreeing.sum() < 6 or length[agreeing].sum() < image.shape[0] or tilt > 30:
         return None
     return down
+
+
+SEEDS_DEG = (-36, -24, -12, 0, 12, 24, 36)  # tilts of the camera that the search starts from
+NEAR_DEG = 5.0  # surfaces that lean less than this from level or upright count
+LEVEL_SHARE = 0.03  # of all normals; less level ground tells nothing
+
+
+def gravity_from_normals(normals: F32, weight: F32) -> F64 | None:
+    """Unit vector down from a pointmap's normals (h, w, 3): level ground and upright walls; None where too few agree.
+
+    The largest set of normals within a few degrees of one direction, among those that could point up for a camera held
+    about level, is the ground. Walls then join: down is most parallel to the ground's normals and most perpendicular to
+    theirs (re-weighted least squares, Cauchy). `weight` (h, w) is how much each normal is trusted.
+    """
+    n = normals.reshape(-1, 3).astype(np.float64)
+    w = weight.reshape(-1).astype(np.float64)
+    n, w = n[w > 0], w[w > 0]
+    total = w.sum()
+    if not total > 0:
+        return None
+    best, most = None, LEVEL_SHARE * total
+    for tilt in np.radians(SEEDS_DEG):
+        up = np.array([0.0, -np.cos(tilt), np.sin(tilt)])
+        for _ in range(15):
+            level = w / (1 + (_degrees_between(n, up) / NEAR_DEG) ** 2) ** 2
+            mean = (n * level[:, None]).sum(0)
+            up = mean / max(float(np.linalg.norm(mean)), 1e-12)
+        support = float(w[_degrees_between(n, up) < NEAR_DEG].sum())
+        if support > most and up[1] < -np.cos(np.radians(45)):
+            best, most = up, support
+    if best is None:
+        return None
+    for _ in range(15):
+        angle = _degrees_between(n, best)
+        level = w / (1 + (angle / NEAR_DEG) ** 2) ** 2
+        wall = w / (1 + ((angle - 90) / NEAR_DEG) ** 2) ** 2
+        _, vectors = np.linalg.eigh((n * (level - wall)[:, None]).T @ n)
+        best = vectors[:, -1] * np.sign(vectors[:, -1] @ best or 1.0)
+    return -best
+
+
+def _degrees_between(directions: F64, axis: F64) -> F64:
+    return np.degrees(np.arccos(np.clip(directions @ axis, -1, 1)))
+
+
+LINES_AGREE_DEG = 8.0
+
+
+def gravity_of(image: U8, intrinsics: F32, normals: F32, weight: F32) -> F64 | None:
+    """Down from the picture's upright edges where the pointmap's surfaces do not contradict them, else from those."""
+    lines, surfaces = gravity_from_lines(image, intrinsics), gravity_from_normals(normals, weight)
+    if lines is None or surfaces is None:
+        return surfaces if lines is None else lines
+    return lines if float(lines @ surfaces) > np.cos(np.radians(LINES_AGREE_DEG)) else surfaces

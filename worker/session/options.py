@@ -31,6 +31,7 @@ class Options(Model):
     seed: int = Field(default=0, ge=0, le=2**63 - 1)
     hfov_deg: float | None = Field(default=None, gt=1.0, lt=170.0)
     lens_mm: float | None = Field(default=None, gt=1.0, lt=2000.0)  # on a 36 mm wide sensor, as Blender counts
+    geometry_tiles: bool = False  # finer depth through overlapping tiles, where the geometry engine can
     keep_props: bool = False  # the scene stage works on the still itself, not on the clean plate
     no_blend: bool = False
     language: Literal["en", "zh"] = "en"

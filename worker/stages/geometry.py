@@ -41,6 +41,23 @@ NOTICES = {
         "深度、镜头、地面与类别由小型网络从单幅画面估计，尺度为假定值。"
         "深度误差可达一成或以上；如已知镜头请给出 --fov。",
     ),
+    "geometry.single_image": (
+        "Depth comes from a network made for pairs of pictures, given one still twice; it was not trained for that, "
+        "nor with people in the picture. Give --fov if you know the lens.",
+        "深度由双图网络根据同一剧照重复输入得到；该网络并非为此训练，训练数据中也没有人物。如已知镜头请给出 --fov。",
+    ),
+    "geometry.unusual_shape": (
+        "The network was trained on pictures from 4:3 to 3.2:1; depth of this shape is less certain.",
+        "该网络的训练画幅介于 4:3 与 3.2:1 之间；此画幅的深度较不确定。",
+    ),
+    "geometry.tiles_refused": (
+        "{refused} of {tiles} tiles told another depth than the whole picture and were left out.",
+        "{tiles} 个分块中有 {refused} 个与整幅画面的深度不符，未采用。",
+    ),
+    "geometry.not_tiled": (
+        "--geometry_tiles changed nothing: this engine does not look through tiles, or the still is too small.",
+        "--geometry_tiles 未起作用：此引擎不支持分块，或剧照尺寸过小。",
+    ),
     "geometry.network_unsure": (
         "The geometry network is not sure of this picture; the layout preview was used instead.",
         "几何网络对此画面没有把握；已改用布局预览。",
@@ -70,12 +87,14 @@ NOTICES = {
 HfovSource = Literal["user", "exif"]
 RAY_TOLERANCE_PX = 0.5
 MAX_POINTS = 1_000_000
+MAX_POINTS_TILED = 3_000_000
 
 
 def run(ctx: StageContext) -> StageResult:
     image = read_rgb(ctx.folder.still)
     hfov_deg, source = requested_hfov(ctx.session.input)
-    result: GeometryResult = ctx.run_engine(GeometryRequest(image, hfov_deg, ctx.options.seed), 0.0, 0.7)
+    request = GeometryRequest(image, hfov_deg, ctx.options.seed, ctx.options.geometry_tiles)
+    result: GeometryResult = ctx.run_engine(request, 0.0, 0.7)
     if source is not None:
         result.hfov_source = source
     deviation = _check(ctx, result, image)
@@ -84,6 +103,8 @@ def run(ctx: StageContext) -> StageResult:
     actual_hfov = math.degrees(2 * math.atan(width / 2 / float(result.intrinsics[0, 0])))
     if result.hfov_source == "assumed":
         ctx.warn("geometry.assumed_lens", hfov_deg=round(actual_hfov, 2))
+    if request.tiled and not result.tiles:
+        ctx.warn("geometry.not_tiled")
     if not result.mask.any():
         ctx.warn("geometry.no_depth", degraded=True)
     trusted = result.mask if result.mask.any() else np.ones_like(result.mask)
@@ -95,7 +116,7 @@ def run(ctx: StageContext) -> StageResult:
         ctx.folder.pointmap,
         Pointmap(result.points, result.mask, result.confidence, result.intrinsics, result.sky, result.normals),
     )
-    positions, colors = _thinned(result.points, image, result.mask)
+    positions, colors = _thinned(result, image, MAX_POINTS_TILED if result.tiles else MAX_POINTS)
     write_points(ctx.folder.points, positions, colors, _frame_comment(result))
     write_png(ctx.folder.depth_preview, depth_preview(depth, trusted))
     if result.instances is not None or result.classes is not None:
@@ -125,8 +146,9 @@ def run(ctx: StageContext) -> StageResult:
             "reprojection_px": deviation,
             "trusted_share": float(result.mask.mean()),
             "mean_confidence": float(result.confidence[trusted].mean()),
+            **result.quality,
         },
-        details={"points": len(positions)},
+        details={"points": len(positions), "tiles": result.tiles},
     )
 
 
@@ -154,11 +176,11 @@ def _check(ctx: StageContext, result: GeometryResult, image: U8) -> float:
     return pixels
 
 
-def _thinned(points: F32, image: U8, mask: Bool) -> tuple[F32, U8]:
-    """Trusted points and colours, every n-th row and column so that at most MAX_POINTS are left."""
-    step = math.ceil(math.sqrt(max(1.0, float(mask.sum()) / MAX_POINTS)))
-    keep = mask[::step, ::step]
-    return points[::step, ::step][keep], image[::step, ::step][keep]
+def _thinned(result: GeometryResult, image: U8, most: int) -> tuple[F32, U8]:
+    """Trusted points and colours, every n-th row and column so that at most about `most` are left."""
+    step = math.ceil(math.sqrt(max(1.0, float(result.mask.sum()) / most)))
+    keep = result.mask[::step, ::step]
+    return result.points[::step, ::step][keep], image[::step, ::step][keep]
 
 
 def depth_preview(depth: F32, mask: Bool) -> U8:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from worker.engines.contract import SceneRequest
-from worker.engines.embedded.background import fill_behind
-from worker.engines.embedded.membrane import membrane
 from worker.engines.embedded.splats import BASELINE, EmbeddedSplats, snapped
 from worker.formats.pointmap import intrinsics_from_hfov, pixel_rays
 from worker.formats.rasteriser import psnr_db, render
+from worker.pointmaps.background import fill_behind
+from worker.pointmaps.membrane import membrane
 
 HEIGHT, WIDTH = 120, 200
 NEAR, FAR = 2.0, 6.0

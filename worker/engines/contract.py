@@ -146,10 +146,15 @@ class SceneRequest:
 
 @dataclass
 class SceneResult:
-    """`background_*`: the pointmap with the props taken away (clean plate geometry), used for the Blender proxy."""
+    """`background_*`: the pointmap with the props taken away (clean plate geometry), used for the Blender proxy.
+
+    `layers`: how many of the Gaussians, in their order, what the camera sees is made of, and what it hides.
+    """
 
     gaussians: GaussianCloud
     background_points: F32 | None = None  # (H, W, 3)
+    layers: tuple[int, ...] = ()
+    details: dict[str, Any] = field(default_factory=dict)  # plain values for session.json
     notices: list[EngineNotice] = field(default_factory=list)
 
 

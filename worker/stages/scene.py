@@ -39,6 +39,21 @@ NOTICES = {
         "There is no clean plate, so everything in the still, props too, is part of the Gaussian scene.",
         "没有净化底图，因此剧照中的所有内容（包括道具）都留在高斯场景中。",
     ),
+    "scene.scaled": (
+        "The scene engine judged depth at {ratio:.2f} times the session's (median of {pixels} trusted places); "
+        "its Gaussians were brought to the session's scale.",
+        "场景引擎估计的深度为会话深度的 {ratio:.2f} 倍（{pixels} 处可信位置的中位数），高斯已统一到会话的尺度。",
+    ),
+    "scene.own_scale": (
+        "There is no trusted depth to compare with, so the Gaussians keep the scene engine's own scale: "
+        "props and background may not meet.",
+        "没有可信的深度可供比较，高斯保留场景引擎自身的尺度，道具与背景可能对不上。",
+    ),
+    "scene.depth_disagrees": (
+        "Even at one scale, the scene engine's depth and the session's differ by {percent:.0f} % (median): "
+        "props may stand off the background. Another geometry engine may agree better.",
+        "统一尺度后，场景引擎与会话的深度仍相差 {percent:.0f}%（中位数），道具可能与背景脱离。可尝试其他几何引擎。",
+    ),
     "scene.empty": ("The scene engine returned no Gaussians.", "场景引擎未返回任何高斯。"),
     "scene.not_finite": (
         "The scene engine returned Gaussians that are not finite numbers; they cannot be used.",
@@ -74,7 +89,7 @@ def run(ctx: StageContext) -> StageResult:
     result: SceneResult = ctx.run_engine(request, 0.05, 0.5)
     cloud = result.gaussians
     _check(ctx, cloud)
-    write_gaussians(ctx.folder.scene_ply, cloud, (_frame_comment(scene),))
+    write_gaussians(ctx.folder.scene_ply, cloud, _comments(scene, result.layers))
     outputs = [ctx.folder.scene_ply, ctx.folder.scene_preview]
     if result.background_points is not None:
         _write_background(ctx, result.background_points, pointmap, removed)
@@ -92,8 +107,10 @@ def run(ctx: StageContext) -> StageResult:
         quality={"psnr_db": quality, "holes_share": float((picture.alpha < 0.95).mean())},
         details={
             "gaussians": len(cloud),
+            "layers": list(result.layers),
             "compared_with": ctx.folder.relative(ctx.folder.still if reference is still else ctx.folder.clean),
             "checked_at": list(picture.alpha.shape[::-1]),
+            **result.details,
         },
     )
 
@@ -142,5 +159,6 @@ def _from_the_camera(cloud: GaussianCloud, intrinsics: F32, reference: U8) -> tu
     return render(cloud, np.eye(4), (intrinsics * ratio).astype(np.float32), size), target.astype(np.float32)
 
 
-def _frame_comment(scene: SceneRecord) -> str:
-    return f"frame: still camera, OpenCV axes (x right, y down, z forward); unit: {scene.unit}; color: sRGB"
+def _comments(scene: SceneRecord, layers: tuple[int, ...]) -> tuple[str, ...]:
+    frame = f"frame: still camera, OpenCV axes (x right, y down, z forward); unit: {scene.unit}; color: sRGB"
+    return (frame, f"layers: {' '.join(map(str, layers))}") if layers else (frame,)

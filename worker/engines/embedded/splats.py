@@ -17,10 +17,10 @@ from scipy.spatial.transform import Rotation
 
 from worker.arrays import F32, F64, U8, Bool
 from worker.engines.contract import EngineNotice, Progress, SceneRequest, SceneResult
-from worker.engines.embedded.background import fill_behind
-from worker.engines.embedded.membrane import membrane
 from worker.formats.gaussians import GaussianCloud
 from worker.formats.pointmap import normals_of, pixel_rays
+from worker.pointmaps.background import dome_radius, fill_behind, vault
+from worker.pointmaps.membrane import membrane
 
 MAX_GRID = 950_000  # pixels of layer 0 before merging; larger stills are lifted at this size
 MAX_SPLATS = 1_200_000
@@ -63,17 +63,17 @@ class EmbeddedSplats:
         depth = request.points[..., 2]
         solid = request.mask & ~request.sky
         trusted = depth[solid] if solid.any() else depth.ravel()
-        median, reach = float(np.median(trusted)), float(np.percentile(trusted, 98))
-        dome = max(3 * reach, 20 * median)
+        median = float(np.median(trusted))
+        dome = dome_radius(depth, solid)
         parallax = float(request.intrinsics[0, 0]) * BASELINE * median
         nearest = 0.02 * median  # nothing within a hand's breadth of the lens: it would fill the frame after any move
         disparity = (1 / np.clip(depth, nearest, dome)).astype(np.float32)
         rays = pixel_rays(depth.shape[0], depth.shape[1], request.intrinsics)
-        disparity = np.where(solid, snapped(disparity, parallax), _vault(rays, dome)).astype(np.float32)
+        disparity = np.where(solid, snapped(disparity, parallax), vault(rays, dome)).astype(np.float32)
 
         removed = request.removed if request.removed is not None else np.zeros(depth.shape, dtype=bool)
         behind, sky = fill_behind(disparity, removed, ~solid, 1 / dome, request.seed)
-        behind = np.where(sky, _vault(rays, dome), behind).astype(np.float32)
+        behind = np.where(sky, vault(rays, dome), behind).astype(np.float32)
         background = rays / behind[..., None]
         progress(0.2)
 
@@ -88,7 +88,12 @@ class EmbeddedSplats:
         progress(0.6)
         hidden = _hidden_layer(front, bare if request.keep_props else None, MAX_SPLATS - len(visible))
         notices = [] if solid.any() else [EngineNotice("scene.flat", degraded=True)]
-        return SceneResult(GaussianCloud.joined([visible, hidden]), background.astype(np.float32), notices)
+        return SceneResult(
+            GaussianCloud.joined([visible, hidden]),
+            background.astype(np.float32),
+            layers=(len(visible), len(hidden)),
+            notices=notices,
+        )
 
 
 def snapped(disparity: F32, parallax: float) -> F32:
@@ -97,11 +102,6 @@ def snapped(disparity: F32, parallax: float) -> F32:
     near, far = cv2.dilate(disparity, window), cv2.erode(disparity, window)
     side = np.where(disparity - far > near - disparity, near, far)
     return np.where((near - far) * parallax > SNAP_PX, side, disparity).astype(np.float32)
-
-
-def _vault(rays: F32, dome: float) -> F32:
-    """1/z of a sphere of radius `dome` around the camera."""
-    return (np.linalg.norm(rays, axis=-1) / dome).astype(np.float32)
 
 
 def _grid(
@@ -137,7 +137,7 @@ def _grid(
     disparity, sky = np.pad(disparity, edges, mode="edge"), np.pad(sky, edges, mode="edge")
     return _Grid(
         np.pad(color, (*edges, (0, 0)), mode="reflect"),
-        np.where(sky, _vault(pixel_rays(sky.shape[0], sky.shape[1], intrinsics), dome), disparity),
+        np.where(sky, vault(pixel_rays(sky.shape[0], sky.shape[1], intrinsics), dome), disparity),
         sky,
         intrinsics,
         parallax * scale,

@@ -11,11 +11,36 @@ import cv2
 import numpy as np
 
 from worker.arrays import F32, F64, Bool
-from worker.engines.embedded.membrane import membrane
+from worker.formats.pointmap import pixel_rays
+from worker.pointmaps.membrane import membrane
 
 _PLANES = 3
 _TRIALS = 200
 _SAMPLES = 1500
+
+
+def dome_radius(depth: F32, solid: Bool) -> float:
+    """How far the sky is put: well behind everything that depth is trusted of."""
+    trusted = depth[solid] if solid.any() else depth.ravel()
+    return max(3 * float(np.percentile(trusted, 98)), 20 * float(np.median(trusted)))
+
+
+def vault(rays: F32, dome: float) -> F32:
+    """1/z of a sphere of radius `dome` around the camera."""
+    return (np.linalg.norm(rays, axis=-1) / dome).astype(np.float32)
+
+
+def background_points(points: F32, solid: Bool, removed: Bool | None, intrinsics: F32, seed: int) -> F32:
+    """The pointmap without what was `removed`: (H, W, 3), camera frame. `solid`: trusted depth that is not sky."""
+    if removed is None or not removed.any():
+        return points
+    dome = dome_radius(points[..., 2], solid)
+    rays = pixel_rays(removed.shape[0], removed.shape[1], intrinsics)
+    sky = vault(rays, dome)
+    disparity = np.where(solid, 1 / np.maximum(points[..., 2], 1e-3 * dome), sky).astype(np.float32)
+    behind, unseen = fill_behind(disparity, removed, ~solid, 1 / dome, seed)
+    behind = np.where(unseen, sky, behind)
+    return np.where(removed[..., None], rays / behind[..., None], points).astype(np.float32)
 
 
 def fill_behind(disparity: F32, removed: Bool, sky: Bool, far: float, seed: int) -> tuple[F32, Bool]:

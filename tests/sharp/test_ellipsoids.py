@@ -22,7 +22,7 @@ def shapes(scales: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def judge(matrices: np.ndarray, tolerance: float = 30 * EPS) -> None:
-    """Lengths to relative precision each; axes right where they are distinct; the ellipsoid itself put together again."""
+    """Lengths to relative precision each, unit quaternions, and the ellipsoid itself put together again."""
     lengths, quaternions = (part.numpy().astype(np.float64) for part in principal_axes(torch.from_numpy(matrices)))
     exact = matrices.astype(np.float64)
     expected = np.linalg.svd(exact, compute_uv=False)

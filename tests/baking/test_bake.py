@@ -23,7 +23,7 @@ def _colours(vertices: np.ndarray) -> np.ndarray:
 def _bake(solid: trimesh.Trimesh, budget: int = 2000, **more):
     vertices = np.asarray(solid.vertices, np.float32)
     return bake(vertices, np.asarray(solid.faces), _colours(vertices).astype(np.float32), budget, "thing",
-                texture_side=256, **more)  # fmt: skip
+                **{"texture_side": 256} | more)  # fmt: skip
 
 
 def _welded(mesh) -> trimesh.Trimesh:
@@ -49,6 +49,12 @@ def test_colours_land_where_they_were():
     seen = sample_texture(mesh.texture, mesh.uv[mesh.faces].mean(axis=1)) / 255
     error = np.abs(seen - _colours(middle))
     assert error.mean() < 0.004 and error.max() < 0.03
+
+
+def test_the_texture_is_as_fine_as_the_surface():
+    coarse, fine = _ball(3), _ball(5)  # 642 and 10,242 vertices
+    sides = [len(_bake(ball, 500, texture_side=None).mesh.texture) for ball in (coarse, fine)]
+    assert sides == [64, 128]
 
 
 def test_every_texel_is_painted():

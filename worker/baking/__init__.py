@@ -15,7 +15,7 @@ from worker.baking.texture import painted, unwrapped
 from worker.engines.contract import EngineNotice, Progress
 from worker.formats.mesh import TexturedMesh, vertex_normals
 
-TEXTURE_SIDE = 1024
+SMALLEST_TEXTURE, LARGEST_TEXTURE = 64, 1024
 
 
 @dataclass
@@ -33,7 +33,7 @@ def bake(
     colours: F32,
     triangle_budget: int,
     label: str = "",
-    texture_side: int = TEXTURE_SIDE,
+    texture_side: int | None = None,
     progress: Progress = lambda _: None,
 ) -> Baked:
     """Reduce, unwrap and texture a surface; axes and scale stay as given.
@@ -44,6 +44,7 @@ def bake(
         vertices: (V, 3), Z up. faces: (F, 3) integers, counter-clockwise from outside.
         colours: (V, 3) sRGB-encoded, 0..1, one a vertex.
         label: the prop's name, for notices.
+        texture_side: texels; None takes as many as the dense surface has colours to tell.
 
     Raises StageError, with a sentence, where there is no surface or it holds values that are not numbers.
     """
@@ -51,9 +52,10 @@ def bake(
     progress(0.2)
     small = reduce.simplified(dense, triangle_budget)
     progress(0.4)
-    layout = unwrapped(small.vertices, small.faces, texture_side)
+    side = texture_side or _side_for(len(dense.vertices))
+    layout = unwrapped(small.vertices, small.faces, side)
     progress(0.7)
-    texture = painted(layout, dense, texture_side)
+    texture = painted(layout, dense, side)
     normals = vertex_normals(small.vertices, small.faces)[layout.source]
     mesh = TexturedMesh(layout.vertices, layout.faces, layout.uv, texture, normals)
     notices = []
@@ -63,3 +65,11 @@ def bake(
         notices.append(EngineNotice("props.open_mesh", {"label": label}))
     progress(1.0)
     return Baked(mesh, small.closed, notices)
+
+
+def _side_for(vertices: int) -> int:
+    """A power of two: at least one texel a dense vertex, a third of the square being lost between charts."""
+    side = SMALLEST_TEXTURE
+    while side < LARGEST_TEXTURE and side * side < 1.5 * vertices:
+        side *= 2
+    return side

@@ -52,7 +52,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"sessions are made in here (default {DEFAULT_OUTPUT_ROOT.as_posix()})")  # fmt: skip
     add("--skip_scene", action="store_true", default=None, help="no background Gaussians")
     add("--skip_geometry", action="store_true", default=None, help="no depth, and nothing that needs it")
-    add("--asset_gen_backend", choices=("auto", "trellis", "sam3d_objects", "embedded"), help="who makes the props")
+    backends = ("auto", "trellis", "sam3d_objects", "sam3d", "embedded")
+    add("--asset_gen_backend", choices=backends, help="who makes the props (sam3d is short for sam3d_objects)")
     add("--engine", dest="engines", type=_engine, action="append", metavar="STAGE=NAME",
         help="use this engine for a stage (repeatable); `assetize engines` lists them")  # fmt: skip
     add("--roi", dest="rois", type=_roi, action="append", metavar="X,Y,W,H",

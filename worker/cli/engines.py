@@ -67,4 +67,7 @@ def do(arguments: argparse.Namespace, plan: Plan) -> int:
     console.print(table)
     if any(row["download_bytes"] for row in rows):
         console.print("`assetize engines install NAME` shows an engine's licence and brings its weights.")
+    for card, row in zip(plan.cards, rows, strict=True):
+        if card.own_check and not row["installed"]:
+            console.print(row["why_not"]["en"], soft_wrap=True, markup=False)
     return 0

@@ -59,6 +59,7 @@ class EngineCard:
     tier_devices: dict[str, tuple[str, ...]] = field(default_factory=dict)
     priority: int = 0  # `auto` takes the highest that is installed, fits and is accepted
     needs: tuple[str, ...] = ()  # importable modules
+    own_check: str = ""  # "package.module:function" listing what else is missing; for engines installed elsewhere
     install_hint: str = ""  # the command that mends "not installed"
 
     @property

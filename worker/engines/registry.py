@@ -54,8 +54,18 @@ class Choice:
 
 
 def missing_parts(card: EngineCard) -> list[str]:
-    """Importable modules and weights, shipped or brought, that the card names and this installation lacks."""
-    return missing_modules(card) + missing_weights(card)
+    """Importable modules and weights, shipped or brought, that the card names and this installation lacks, and what
+    the card's own check finds missing.
+    """
+    return missing_modules(card) + missing_weights(card) + _missing_by_own_check(card)
+
+
+def _missing_by_own_check(card: EngineCard) -> list[str]:
+    if not card.own_check:
+        return []
+    module, _, name = card.own_check.partition(":")
+    lacking: list[str] = getattr(importlib.import_module(module), name)()
+    return lacking
 
 
 def missing_modules(card: EngineCard) -> list[str]:

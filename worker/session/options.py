@@ -37,6 +37,11 @@ class Options(Model):
     language: Literal["en", "zh"] = "en"
     studio: Studio = Studio()
 
+    @field_validator("asset_gen_backend", mode="before")
+    @classmethod
+    def _pre_study_name(cls, name: object) -> object:
+        return "sam3d_objects" if name == "sam3d" else name
+
     @field_validator("rois")
     @classmethod
     def _boxes_have_area(cls, rois: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int, int]]:

@@ -49,6 +49,10 @@ NOTICES = {
         "The surface of “{label}” is not closed; it may look hollow from some sides.",
         "“{label}”的表面未闭合；从某些角度看可能是空心的。",
     ),
+    "props.uneven_scale": (
+        "The engine gave “{label}” a different scale along each axis; their mean was taken.",
+        "引擎为“{label}”的各轴给出了不同的缩放；已取其平均值。",
+    ),
     "props.shattered": (
         "The mesh of “{label}” falls into {pieces} pieces, so the generator has failed on it; another seed may help.",
         "“{label}”的网格碎成 {pieces} 块，生成已失败；更换随机种子可能有效。",

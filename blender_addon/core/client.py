@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from .errors import WorkerMissing
 from .exchange import Exchange, multipart
 
 NAME, API = "assetize", 1
+ENDED_SHOWN = 20
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -41,23 +42,33 @@ class Worker:
     version: str = ""
 
     @property
-    def is_local(self) -> bool:
-        return self.host in LOOPBACK
+    def is_own(self) -> bool:
+        """Whether it announced itself on this machine: then its folders are ours too. Behind a tunnel they are not."""
+        return self.pid != 0
 
     # --- requests; each returns a begun Exchange
     def health(self) -> Exchange:
         return self._request("GET", "/health", timeout_s=5.0)
 
     def jobs(self) -> Exchange:
-        return self._request("GET", "/jobs")
+        """All that wait or run, and the newest that have ended: a list of thousands would take long to read."""
+        return self._request("GET", f"/jobs?ended={ENDED_SHOWN}")
 
-    def events(self, job_id: str, since: int) -> Exchange:
-        return self._request("GET", f"/jobs/{quote(job_id)}/events?since={since}")
+    def files(self, job_id: str) -> Exchange:
+        return self._request("GET", f"/jobs/{quote(job_id)}/files")
+
+    def file(self, job_id: str, path: str, sink: Callable[[bytes], object] | None = None) -> Exchange:
+        """One file of a session; without `sink` it must be JSON."""
+        where = f"/jobs/{quote(job_id)}/files/{quote(path)}"
+        return Exchange(self.host, self.port, "GET", where, self.token, timeout_s=30.0, sink=sink)
 
     def engines(self) -> Exchange:
         return self._request("GET", "/engines", timeout_s=30.0)
 
-    def submit(self, name: str, data: bytes, options: dict[str, Any], output_root: str | None, fresh: bool) -> Exchange:
+    def submit(
+        self, name: str, data: bytes | Path, options: dict[str, Any], output_root: str | None, fresh: bool
+    ) -> Exchange:
+        """Send a still. A Path is read as it is sent; raises OSError where it cannot be opened."""
         fields = {"options": json.dumps(options), "fresh": "true" if fresh else "false"}
         if output_root:
             fields["output_root"] = output_root
@@ -65,9 +76,11 @@ class Worker:
         return Exchange(self.host, self.port, "POST", "/jobs", self.token, body, kind, timeout_s=60.0)
 
     def act(self, job_id: str, verb: str) -> Exchange:
-        """`cancel`, `retry`, or `remove` (which forgets the job and keeps its session)."""
+        """`cancel`, `retry`, `up`, `down` (in the queue), or `remove` (which forgets the job, not its session)."""
         if verb == "remove":
             return self._request("DELETE", f"/jobs/{quote(job_id)}")
+        if verb in ("up", "down"):
+            return self._request("POST", f"/jobs/{quote(job_id)}/move", json.dumps({"to": verb}).encode())
         return self._request("POST", f"/jobs/{quote(job_id)}/{verb}")
 
     def shutdown(self) -> Exchange:

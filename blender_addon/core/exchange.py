@@ -9,37 +9,84 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
+import re
 import select
 import socket
 import time
 import uuid
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from .errors import WorkerMissing, WorkerRefused
 
 _IN_PROGRESS = {0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY, errno.EISCONN, 10035, 10036, 10037, 10056}
-_CHUNK = 1 << 18
+_CHUNK = 1 << 17
 _LARGEST_ANSWER = 64 << 20
+STEP_S = 0.006  # a step ends after this long, though the socket would take or give more: the panel must stay alive
+
+Body = tuple[bytes | Path, ...]
 
 
-def multipart(fields: dict[str, str], file_field: str, file_name: str, data: bytes) -> tuple[str, bytes]:
+def multipart(fields: dict[str, str], file_field: str, file_name: str, data: bytes | Path) -> tuple[str, Body]:
     """(content type, body) of a multipart/form-data form with one file. RFC 7578."""
     boundary = f"assetize-{uuid.uuid4().hex}"
     quoted = file_name.replace("\\", "_").replace('"', "%22").replace("\r", " ").replace("\n", " ")
-    body = b""
+    head = b""
     for name, value in fields.items():
-        body += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
-    body += (
+        head += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+    head += (
         f'--{boundary}\r\nContent-Disposition: form-data; name="{file_field}"; filename="{quoted}"\r\n'
         "Content-Type: application/octet-stream\r\n\r\n"
     ).encode()
-    return f"multipart/form-data; boundary={boundary}", body + data + f"\r\n--{boundary}--\r\n".encode()
+    return f"multipart/form-data; boundary={boundary}", (head, data, f"\r\n--{boundary}--\r\n".encode())
+
+
+class _Outgoing:
+    """The request's bytes in pieces: what lies in memory as it is, files read as they are sent."""
+
+    def __init__(self, parts: Body) -> None:
+        self._streams = [part.open("rb") if isinstance(part, Path) else io.BytesIO(part) for part in parts]
+        self._left = sum(stream.seek(0, io.SEEK_END) for stream in self._streams)
+        for stream in self._streams:
+            stream.seek(0)
+        self._piece = memoryview(b"")
+
+    def __len__(self) -> int:
+        return self._left
+
+    def lead(self, head: bytes) -> None:
+        """Put `head` before everything."""
+        self._streams.insert(0, io.BytesIO(head))
+        self._left += len(head)
+
+    def peek(self) -> memoryview:
+        """The next piece; raises OSError where a file has become shorter than it was."""
+        while not len(self._piece):
+            if not self._streams:
+                raise OSError(0, "the file became shorter while it was sent")
+            self._piece = memoryview(self._streams[0].read(_CHUNK))
+            if not len(self._piece):
+                self._streams.pop(0).close()
+        return self._piece[: self._left]
+
+    def sent(self, count: int) -> None:
+        self._piece = self._piece[count:]
+        self._left -= count
+
+    def close(self) -> None:
+        for stream in self._streams:
+            stream.close()
 
 
 class Exchange:
-    """`done` turns True when an answer or an error is there; `result()` gives the JSON or raises."""
+    """`done` turns True when an answer or an error is there; `result()` gives the JSON or raises.
+
+    With `sink` the body of a good answer goes there as it comes, and `result()` is how many bytes it were.
+    """
 
     def __init__(
         self,
@@ -48,17 +95,22 @@ class Exchange:
         method: str,
         path: str,
         token: str = "",
-        body: bytes = b"",
+        body: bytes | Body = b"",
         content_type: str = "application/json",
         timeout_s: float = 10.0,
+        sink: Callable[[bytes], object] | None = None,
     ) -> None:
+        self._out = _Outgoing((body,) if isinstance(body, bytes) else body)
         head = f"{method} {path} HTTP/1.0\r\nHost: {host}:{port}\r\nAccept: application/json\r\n"
         if token:
             head += f"Authorization: Bearer {token}\r\n"
-        if body or method == "POST":
-            head += f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
-        self._out = memoryview(head.encode("latin-1") + b"\r\n" + body)
+        if len(self._out) or method == "POST":
+            head += f"Content-Type: {content_type}\r\nContent-Length: {len(self._out)}\r\n"
+        self._out.lead(head.encode("latin-1") + b"\r\n")
         self._in = bytearray()
+        self._sink = sink
+        self._sunk = -1  # bytes given to the sink; -1 while the answer's head is not through
+        self._promised = 0  # Content-Length of what goes to the sink
         self._where = (host, port)
         self._connected = False
         self._deadline = time.monotonic() + timeout_s
@@ -69,11 +121,12 @@ class Exchange:
         self._socket.setblocking(False)
 
     def step(self) -> bool:
-        """Go on as far as possible without waiting; returns `done`."""
+        """Go on as far as possible without waiting, STEP_S at most; returns `done`."""
         if self.done:
             return True
+        end = time.monotonic() + STEP_S
         try:
-            while not self.done and self._advance():
+            while not self.done and self._advance() and time.monotonic() < end:
                 pass
         except OSError as error:
             self._fail(error.strerror or str(error))
@@ -103,19 +156,39 @@ class Exchange:
             return self._connected
         try:
             if len(self._out):
-                sent = self._socket.send(self._out[:_CHUNK])
-                self._out = self._out[sent:]
+                self._out.sent(self._socket.send(self._out.peek()))
                 self._deadline = time.monotonic() + self._patience  # a large upload may take its time
                 return True
             data = self._socket.recv(_CHUNK)
         except (BlockingIOError, InterruptedError):
             return False
-        self._in += data
-        if not data:
+        if data:
+            self._deadline = time.monotonic() + self._patience
+            self._take(data)
+        elif self._sunk >= 0 and self._promised not in (-1, self._sunk):
+            raise OSError(0, "the connection broke")
+        else:
             self.close()
-        elif len(self._in) > _LARGEST_ANSWER:
-            raise OSError(0, "its answer is too large")
         return bool(data)
+
+    def _take(self, data: bytes) -> None:
+        if self._sunk >= 0:
+            self._pour(data)
+            return
+        self._in += data
+        if len(self._in) > _LARGEST_ANSWER:
+            raise OSError(0, "its answer is too large")
+        if self._sink is not None and b"\r\n\r\n" in self._in:
+            head, _, body = bytes(self._in).partition(b"\r\n\r\n")
+            if head.split(b" ", 2)[1:2] == [b"200"]:
+                length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+                self._in, self._sunk, self._promised = bytearray(head + b"\r\n\r\n"), 0, int(length[1] if length else -1)
+                self._pour(body)
+
+    def _pour(self, data: bytes) -> None:
+        assert self._sink is not None
+        self._sink(data)
+        self._sunk += len(data)
 
     def _fail(self, reason: str) -> None:
         host, port = self._where
@@ -129,6 +202,7 @@ class Exchange:
 
     def close(self) -> None:
         self.done = True
+        self._out.close()
         with contextlib.suppress(OSError):
             self._socket.close()
 
@@ -142,7 +216,7 @@ class Exchange:
         head, _, body = bytes(self._in).partition(b"\r\n\r\n")
         try:
             status = int(head.split(b" ", 2)[1])
-            value = json.loads(body.decode("utf-8")) if body else {}
+            value = self._sunk if self._sunk >= 0 else json.loads(body.decode("utf-8")) if body else {}
         except (IndexError, ValueError) as error:
             host, port = self._where
             raise WorkerMissing(

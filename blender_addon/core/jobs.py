@@ -10,13 +10,15 @@ from __future__ import annotations
 import enum
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .client import Worker, check_health
 from .errors import AddonError
 from .exchange import Exchange
+from .fetch import Fetch
 
 FINAL = {"done", "partial", "failed", "cancelled"}
 POLL_BUSY_S, POLL_IDLE_S, RETRY_S = 0.5, 3.0, 2.0
@@ -42,6 +44,8 @@ class Job:
     warnings: int = 0
     folder: str | None = None
     error: dict[str, Any] | None = None
+    here: Path | None = None  # the session's folder on this machine, once it is known
+    fetch: Fetch | None = None  # it is being brought from a worker elsewhere
     seen: list[tuple[float, float]] = field(default_factory=list)  # (monotonic time, fraction) while running
 
     @property
@@ -68,8 +72,14 @@ class _Wish:
 class Board:
     """`find` gives the worker to talk to, None where there is none, and may raise AddonError."""
 
-    def __init__(self, find: Callable[[], Worker | None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        find: Callable[[], Worker | None],
+        clock: Callable[[], float] = time.monotonic,
+        mine: MutableMapping[str, Any] | None = None,
+    ) -> None:
         self._find, self._clock = find, clock
+        self.mine: MutableMapping[str, Any] = {} if mine is None else mine  # sent from here -> what it was sent from
         self.link = Link.ABSENT
         self.worker: Worker | None = None
         self.version = ""
@@ -77,27 +87,42 @@ class Board:
         self.engines: list[dict[str, Any]] = []
         self.problem: AddonError | None = None  # the last thing that went wrong, until something goes right
         self.finished: list[Job] = []  # turned final since `take_finished`
-        self.mine: set[str] = set()  # submitted from here: these are imported when they are done
         self._wishes: deque[_Wish] = deque()
+        self._brought: dict[str, Callable[[Job], None]] = {}
         self._air: tuple[Exchange, _Wish] | None = None
         self._next_poll = 0.0
         self._starting_until = 0.0
 
     # --- what the user asks for
-    def submit(self, name: str, data: bytes, options: dict[str, Any], output_root: str | None, fresh: bool) -> None:
+    def submit(
+        self, name: str, data: bytes | Path, options: dict[str, Any], output_root: str | None, fresh: bool,
+        origin: Any = None,
+    ) -> None:  # fmt: skip
+        """Send a still. `origin` is kept in `mine` beside the job's id until its scene is imported."""
+
         def queued(answer: Any) -> None:
-            self.mine.add(answer["id"])
+            self.mine[answer["id"]] = origin
             self._poll_soon()
 
         self._wish(lambda worker: worker.submit(name, data, options, output_root, fresh), queued)
 
-    def act(self, job_id: str, verb: str) -> None:
+    def act(self, job_id: str, verb: str, origin: Any = None) -> None:
         if verb == "retry":
-            self.mine.add(job_id)
+            self.mine[job_id] = origin
+        elif verb == "remove":
+            self.mine.pop(job_id, None)
         self._wish(lambda worker: worker.act(job_id, verb), lambda answer: self._poll_soon())
 
     def ask_engines(self) -> None:
-        self._wish(lambda worker: worker.engines(), lambda answer: setattr(self, "engines", answer["engines"]))
+        """Which engines the worker has, and whether they run there."""
+        self._wishes.append(_Wish(lambda worker: worker.engines(),
+                                  lambda answer: setattr(self, "engines", answer["engines"]), quiet=True))  # fmt: skip
+
+    def bring(self, job: Job, place: Path, then: Callable[[Job], None]) -> None:
+        """Fetch a job's session to `place` from a worker on another machine; `then` when it is here."""
+        if self.worker is not None and job.folder and job.fetch is None:
+            job.fetch = Fetch(self.worker, job.id, job.folder, place)
+            self._brought[job.id] = then
 
     def stop_worker(self) -> None:
         def stopped(answer: Any) -> None:
@@ -111,6 +136,10 @@ class Board:
         self._starting_until = self._clock() + seconds
         self._poll_soon()
 
+    def look_again(self) -> None:
+        """Look for a worker at the next tick."""
+        self._poll_soon()
+
     def job(self, job_id: str) -> Job | None:
         return next((job for job in self.jobs if job.id == job_id), None)
 
@@ -121,11 +150,31 @@ class Board:
     @property
     def busy(self) -> bool:
         """Whether anything is under way that a timer should look at often."""
-        return bool(self._air or self._wishes) or self.link is Link.STARTING or any(not job.final for job in self.jobs)
+        return bool(self._air or self._wishes or self._brought) or self.link is Link.STARTING or any(not job.final for job in self.jobs)
 
     # --- the timer's side
     def tick(self) -> bool:
         """Go on without waiting; True where something changed that a panel shows."""
+        return self._carry() | self._talk()
+
+    def _carry(self) -> bool:
+        """Go on fetching the first session that is being brought here."""
+        job = next((job for job in self.jobs if job.fetch is not None), None)
+        if job is None or job.fetch is None:
+            return False
+        percent = int(100 * job.fetch.fraction)
+        if not job.fetch.step():
+            return int(100 * job.fetch.fraction) != percent
+        fetch, job.fetch = job.fetch, None
+        then = self._brought.pop(job.id)
+        if fetch.error is not None:
+            self.problem = fetch.error
+        else:
+            job.here = fetch.folder
+            then(job)
+        return True
+
+    def _talk(self) -> bool:
         if self._air is not None:
             exchange, wish = self._air
             if not exchange.step():
@@ -149,7 +198,7 @@ class Board:
 
     def next_tick_s(self) -> float:
         """How soon to come again."""
-        if self._air is not None or self._wishes:
+        if self._air is not None or self._wishes or self._brought:
             return 0.03
         return 0.1 if self.busy else 0.5
 
@@ -157,6 +206,9 @@ class Board:
         if self._air is not None:
             self._air[0].close()
             self._air = None
+        for job in self.jobs:
+            if job.fetch is not None:
+                job.fetch.close()
 
     def _wish(self, begin: Callable[[Worker], Exchange], then: Callable[[Any], None]) -> None:
         self._wishes.append(_Wish(begin, then))
@@ -168,7 +220,13 @@ class Board:
 
     def _begin(self, wish: _Wish) -> bool:
         assert self.worker is not None
-        self._air = (wish.begin(self.worker), wish)
+        try:
+            self._air = (wish.begin(self.worker), wish)
+        except OSError as error:  # a still that is gone meanwhile
+            reason = f"{error.filename}: {error.strerror}"
+            self.problem = AddonError("still.unreadable", f"The still cannot be read. {reason}.",
+                                      f"无法读取静帧。{reason}。")  # fmt: skip
+            return True
         self._air[0].step()
         return False
 
@@ -195,6 +253,7 @@ class Board:
             self.version = check_health(answer)
             self.worker, self.link = found, Link.READY
             self.problem = None
+            self.ask_engines()
             self._poll_soon()
 
         wish = _Wish(lambda worker: found.health(), greeted, quiet=True)
@@ -208,6 +267,13 @@ class Board:
             self._wishes.appendleft(wish)  # goes out again when the worker is back
         if lost:
             was_ready = self.link is Link.READY
+            if was_ready and error.code == "worker.unreachable" and any(not job.final for job in self.jobs):
+                error = AddonError(
+                    "worker.lost",
+                    "The worker ended while jobs were under way. Start it again: they go on where they stopped.",
+                    "工作进程在任务进行中退出。请重新启动：任务将从中断处继续。",
+                    fix="assetize.worker_start",
+                )
             self._lose(error if was_ready or error.code != "worker.unreachable" else self.problem)
         else:
             self.problem = error
@@ -228,6 +294,8 @@ class Board:
             was = job.state
             for key in ("state", "fraction", "position", "warnings", "folder", "error"):
                 setattr(job, key, record.get(key))
+            if not job.final:
+                job.here = None  # it may be another folder, or other files, when it is done
             job.stage, job.note = record.get("stage") or "", record.get("note") or ""
             if job.state != "running":
                 job.seen.clear()
@@ -237,6 +305,10 @@ class Board:
             if job.final and was not in FINAL and (was != "new" or job.id in self.mine):
                 self.finished.append(job)
             jobs.append(job)
+        for job in known.values():
+            if job.fetch is not None and job not in jobs:
+                job.fetch.close()
+                self._brought.pop(job.id, None)
         self.jobs = jobs
         active = any(not job.final for job in jobs)
         self._next_poll = now + (POLL_BUSY_S if active else POLL_IDLE_S)

@@ -7,6 +7,7 @@ Unknown keys are ignored and missing parts are told, not guessed: a session whos
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,16 @@ class SessionData:
 
     def world_from_camera(self) -> F64:
         return world_from_camera(self.gravity, self.ground_height()[0])
+
+
+def wanted_files(document: dict[str, Any], there: Collection[str]) -> list[str]:
+    """Of the files that are `there`, those that an import and its panel read; session.json itself left out."""
+    scene = document.get("scene") or {}
+    names: list[Any] = [STILL, CLEAN, POINTS, SPLATS, BACKGROUND if BACKGROUND in there else POINTMAP, RECORD, REPORT]
+    names += ["lighting_probe.json", (scene.get("light") or {}).get("probe")]
+    for prop in scene.get("props") or []:
+        names += [prop.get(key) for key in ("glb", "ply", "crop", "record")]
+    return [name for name in dict.fromkeys(names) if name in there]
 
 
 def read_session(root: Path) -> SessionData:

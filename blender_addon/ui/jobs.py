@@ -2,13 +2,15 @@
 """The board of jobs inside Blender: one timer that polls on the main thread and never waits.
 
 The timer is persistent, so loading another file does not stop it; jobs belong to the worker, so nothing is lost when
-Blender ends. Finished stills are imported by the import operator, which makes them one undo step.
+Blender ends. A finished still is imported by the import operator, which makes it one undo step: by itself into the
+file that it was sent from, by a click into any other.
 """
 
 from __future__ import annotations
 
 import os
 import time
+import uuid
 from pathlib import Path
 
 import bpy
@@ -16,15 +18,18 @@ import bpy
 from ..core import client, worker
 from ..core.errors import AddonError
 from ..core.jobs import Board, Job, Link
+from ..core.waiting import Waiting
 from . import preferences
 
 _state: dict[str, object] = {}
+_fetched: list[Job] = []  # their sessions have come from a worker elsewhere and wait for a quiet moment
 slowest_tick_s = 0.0  # the most processor time that one look ever took; it never waits, so this is what a user feels
+slowest_import_s = 0.0
 
 
 def board() -> Board:
     if "board" not in _state:
-        _state["board"] = Board(_find)
+        _state["board"] = Board(_find, mine=Waiting(_remembered()))
     made = _state["board"]
     assert isinstance(made, Board)
     return made
@@ -42,6 +47,14 @@ def state_dir() -> Path:
     return Path(said) if said else client.default_state_dir()
 
 
+def _remembered() -> Path | None:
+    """Where jobs are remembered: the extension's own folder, which goes when the extension is removed."""
+    try:
+        return Path(bpy.utils.extension_path_user(preferences.PACKAGE, create=False)) / "waiting.json"
+    except ValueError:  # no extension: a script that registers the package by itself
+        return None
+
+
 def output_root() -> Path:
     chosen = preferences.get().output_root
     return Path(bpy.path.abspath(chosen)) if chosen else Path.home() / "Assetize"
@@ -52,9 +65,10 @@ def log_file() -> Path:
 
 
 def start_worker() -> None:
-    """Start a worker unless one answers or is coming up. Raises WorkerMissing."""
+    """Start a worker unless one answers or is coming up, or one elsewhere was named. Raises WorkerMissing."""
     held = board()
-    if held.link is not Link.ABSENT:
+    if held.link is not Link.ABSENT or preferences.get().url:
+        held.look_again()
         return
     command = worker.find_worker(preferences.get().worker)
     root = output_root()
@@ -70,6 +84,22 @@ def stop_worker() -> None:
     board().stop_worker()
 
 
+def origin() -> dict[str, str]:
+    """What a job is sent from: the file that is open, by its path and by a mark of this very opening of it."""
+    return {"file": str(_state.setdefault("file", uuid.uuid4().hex)), "blend": bpy.data.filepath}
+
+
+def _sent_from_here(job: Job) -> bool:
+    sent, now = board().mine.get(job.id) or {}, origin()
+    return sent.get("file") == now["file"] or bool(sent.get("blend")) and sent.get("blend") == now["blend"]
+
+
+def offered() -> list[Job]:
+    """Jobs of ours whose scenes are there and were not imported: sent from another file, or by the user's choice."""
+    held = board()
+    return [job for job in held.jobs if job.id in held.mine and job.folder and job.state in ("done", "partial")]
+
+
 def _redraw() -> None:
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
@@ -77,6 +107,8 @@ def _redraw() -> None:
                 for region in area.regions:
                     if region.type == "UI":
                         region.tag_redraw()
+            elif area.type == "PREFERENCES":
+                area.tag_redraw()
 
 
 def tick() -> float:
@@ -97,38 +129,86 @@ def tick() -> float:
                 fix="assetize.worker_log",
             )
             changed = True
-    slowest_tick_s = max(slowest_tick_s, time.thread_time() - started)
-    for job in held.take_finished():
-        _finished(job)
-        changed = True
     if changed:
+        _redraw()
+    slowest_tick_s = max(slowest_tick_s, time.thread_time() - started)
+    if (held.finished or _fetched) and not _occupied():
+        for job in held.take_finished():
+            _finished(job)
+        while _fetched:
+            import_job(_fetched.pop())
         _redraw()
     return held.next_tick_s()
 
 
+def _occupied() -> bool:
+    """Whether the user is in the middle of something that new objects would disturb: an edit, a drag, a render."""
+    if bpy.context.mode != "OBJECT" or bpy.app.is_job_running("RENDER"):
+        return True
+    windows = bpy.context.window_manager.windows
+    return any(running.bl_idname.startswith("TRANSFORM_OT_") for window in windows for running in window.modal_operators)
+
+
 def _finished(job: Job) -> None:
     held = board()
-    if job.id not in held.mine or not job.folder or job.state not in ("done", "partial"):
+    if job.id not in held.mine:
         return
-    held.mine.discard(job.id)
-    if preferences.get().auto_import and Path(job.folder).is_dir():
-        window = bpy.context.window_manager.windows[0] if bpy.context.window_manager.windows else None
-        with bpy.context.temp_override(window=window):
-            try:
-                bpy.ops.assetize.import_session("EXEC_DEFAULT", True, directory=job.folder)
-            except RuntimeError as error:  # an operator's report; nobody would see it from a timer
-                held.problem = AddonError("import.failed", str(error).removeprefix("Error: ").strip())
+    if job.state not in ("done", "partial") or not job.folder:
+        del held.mine[job.id]
+    elif preferences.get().auto_import and _sent_from_here(job):
+        import_job(job)
+
+
+def import_job(job: Job) -> None:
+    """Import a finished job's session; from a worker on another machine it is fetched first."""
+    held = board()
+    if job.here is None and job.folder and held.worker is not None and held.worker.is_own:
+        job.here = Path(job.folder)
+    if job.here is None:
+        held.bring(job, output_root() / _place(held.worker), _fetched.append)
+        return
+    held.mine.pop(job.id, None)
+    _import(job.here)
+
+
+def _place(elsewhere: client.Worker | None) -> str:
+    return f"{elsewhere.host}-{elsewhere.port}".replace(":", "_") if elsewhere is not None else "elsewhere"
+
+
+def _import(folder: Path) -> None:
+    global slowest_import_s
+    started = time.thread_time()
+    window = bpy.context.window_manager.windows[0] if bpy.context.window_manager.windows else None
+    with bpy.context.temp_override(window=window):
+        try:
+            bpy.ops.assetize.import_session("EXEC_DEFAULT", True, directory=str(folder))
+        except RuntimeError as error:  # an operator's report; nobody would see it from a timer
+            board().problem = AddonError("import.failed", str(error).removeprefix("Error: ").strip())
+    slowest_import_s = max(slowest_import_s, time.thread_time() - started)
+
+
+@bpy.app.handlers.persistent
+def _opened(*_: object) -> None:
+    """Another file is open: jobs that were sent from it earlier, and are done, come into it now."""
+    _state["file"] = uuid.uuid4().hex
+    held = board()
+    held.finished += [job for job in offered() if _sent_from_here(job) and job not in held.finished]
 
 
 def start() -> None:
     # In background a script holds the main thread and timers never fire; there nothing polls.
     if not bpy.app.background and not bpy.app.timers.is_registered(tick):
         bpy.app.timers.register(tick, first_interval=0.5, persistent=True)
+    if _opened not in bpy.app.handlers.load_post:
+        bpy.app.handlers.load_post.append(_opened)
 
 
 def stop() -> None:
     if bpy.app.timers.is_registered(tick):
         bpy.app.timers.unregister(tick)
+    if _opened in bpy.app.handlers.load_post:
+        bpy.app.handlers.load_post.remove(_opened)
     if "board" in _state:
         board().close()
     _state.clear()
+    _fetched.clear()

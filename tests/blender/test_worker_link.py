@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import sys
 import threading
@@ -18,6 +19,8 @@ from blender_addon.core import client, worker
 from blender_addon.core.errors import AddonError, WorkerMissing, WorkerRefused
 from blender_addon.core.exchange import Exchange
 from blender_addon.core.jobs import Board, Link
+from blender_addon.core.session import read_session
+from blender_addon.core.waiting import Waiting
 
 TOKEN = "secret"
 
@@ -30,6 +33,9 @@ class Service:
         self.bodies: list[bytes] = []
         self.health = {"name": "assetize", "version": "0.1.0", "api": 1}
         self.delay = 0.0
+        self.session: Path | None = None  # the folder whose files are served
+        self.lies: list[dict[str, Any]] = []
+        self.asked: list[str] = []
         service = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -38,7 +44,7 @@ class Service:
                 length = int(self.headers.get("Content-Length") or 0)
                 body = self.rfile.read(length)
                 status, value = service.route(self.command, self.path, body, self.headers)
-                data = json.dumps(value).encode()
+                data = value if isinstance(value, bytes) else json.dumps(value).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
@@ -55,6 +61,8 @@ class Service:
         self.thread.start()
 
     def route(self, method: str, path: str, body: bytes, headers: Any) -> tuple[int, Any]:
+        path = path.partition("?")[0]
+        self.asked.append(path)
         if path == "/health":
             return 200, self.health
         if headers.get("Authorization") != f"Bearer {TOKEN}":
@@ -73,6 +81,15 @@ class Service:
             return 404, {"code": "service.no_job", "en": "There is no such job.", "zh": "没有此任务。", "fix": None}
         if method == "DELETE":
             self.jobs.remove(job)
+        elif self.session is not None and path.endswith("/files"):
+            return 200, {"files": [{"path": file.relative_to(self.session).as_posix(), "bytes": file.stat().st_size}
+                                   for file in self.session.rglob("*") if file.is_file()] + self.lies}  # fmt: skip
+        elif self.session is not None and "/files/" in path:
+            return 200, (self.session / path.partition("/files/")[2]).read_bytes()
+        elif verb == "move":
+            at = self.jobs.index(job)
+            other = at + (1 if json.loads(body)["to"] == "up" else -1)  # newest first
+            self.jobs[at], self.jobs[other] = self.jobs[other], job
         elif verb == "cancel":
             job["state"] = "cancelled"
         elif verb == "retry":
@@ -122,6 +139,50 @@ def test_a_large_upload_goes_piece_by_piece(service):
     assert answer["state"] == "queued"
     assert data in service.bodies[0] and b'name="options"\r\n\r\n{"seed": 7}' in service.bodies[0]
     assert b'filename="a%22b.png"' in service.bodies[0]
+
+
+def test_a_still_is_read_as_it_is_sent(service, tmp_path):
+    still = tmp_path / "still.exr"
+    still.write_bytes(bytes(range(256)) * 20_000)
+    exchange = found(service).submit(still.name, still, {}, None, False)
+    assert exchange.finish()["state"] == "queued" and still.read_bytes() in service.bodies[0]
+    exchange = found(service).submit(still.name, still, {}, None, False)
+    still.write_bytes(b"short")
+    with pytest.raises(WorkerMissing, match="shorter"):
+        exchange.finish()
+    with pytest.raises(OSError):
+        found(service).submit("none.png", tmp_path / "none.png", {}, None, False)
+
+
+def test_a_step_ends_though_the_socket_has_more(service, tmp_path):
+    """64 MB over loopback in pieces: no step may hold Blender's main thread, whatever the line gives."""
+    service.session, service.jobs = tmp_path, [{"id": "f" * 32}]
+    (tmp_path / "big").write_bytes(bytes(64 << 20))
+    exchange = found(service).file("f" * 32, "big", sink=lambda data: None)
+    spent, steps = [], 0
+    while not exchange.done:
+        started = time.thread_time()
+        exchange.step()
+        spent.append(time.thread_time() - started)
+        steps += 1
+        time.sleep(0.001)
+    assert exchange.result() == 64 << 20 and steps > 3
+    assert max(spent) < 0.03
+
+
+def test_a_broken_download_is_no_file(service, tmp_path):
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def half() -> None:
+        connection, _address = listener.accept()
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+        connection.close()
+
+    threading.Thread(target=half, daemon=True).start()
+    got = bytearray()
+    with listener, pytest.raises(WorkerMissing, match="broke"):
+        Exchange("127.0.0.1", listener.getsockname()[1], "GET", "/f", sink=got.extend).finish()
 
 
 def test_refusals_speak_the_workers_sentence(service):
@@ -224,6 +285,122 @@ def test_cancel_retry_remove(service):
     run(board, lambda: board.jobs[0].state == "queued")
     board.act(job_id, "remove")
     run(board, lambda: not board.jobs)
+
+
+def test_waiting_jobs_change_places_and_engines_are_known(service):
+    board = Board(lambda: found(service))
+    for name in "ab":
+        board.submit(f"{name}.png", b"x", {}, None, False)
+    run(board, lambda: len(board.jobs) == 2 and board.engines != [])
+    newest, oldest = (job.id for job in board.jobs)  # the list is newest first, the queue runs from its end
+    board.act(newest, "up")
+    run(board, lambda: [job.id for job in board.jobs] == [oldest, newest])
+    board.act(newest, "down")
+    run(board, lambda: [job.id for job in board.jobs] == [newest, oldest])
+    assert board.engines == [{"name": "embedded", "stage": "geometry"}]
+
+
+def test_jobs_sent_before_a_restart_are_finished_after_it(service, tmp_path):
+    store = tmp_path / "kept" / "waiting.json"
+    board = Board(lambda: found(service), mine=Waiting(store))
+    board.submit("still.png", b"data", {}, None, False, {"file": "a", "blend": "/shot.blend"})
+    run(board, lambda: len(board.jobs) == 1)
+    board.close()
+    service.jobs[0] |= {"state": "done", "folder": "/out/still"}
+    again = Board(lambda: found(service), mine=Waiting(store))
+    run(again, lambda: bool(again.finished))
+    (job,) = again.take_finished()
+    assert again.mine[job.id] == {"file": "a", "blend": "/shot.blend"}
+    del again.mine[job.id]
+    assert len(Waiting(store)) == 0
+    store.write_text("{")
+    assert len(Waiting(store)) == 0
+
+
+def test_jobs_left_by_a_dead_worker_are_told(service):
+    board = Board(lambda: found(service))
+    board.submit("still.png", b"x", {}, None, False)
+    run(board, lambda: len(board.jobs) == 1)
+    service.close()
+    board.look_again()
+    run(board, lambda: board.link is Link.ABSENT)
+    assert board.problem.code == "worker.lost" and board.problem.fix == "assetize.worker_start"
+
+
+def test_a_still_that_is_gone_is_told(service, tmp_path):
+    board = Board(lambda: found(service))
+    board.submit("gone.png", tmp_path / "gone.png", {}, None, False)
+    run(board, lambda: board.problem is not None)
+    assert board.problem.code == "still.unreadable" and "gone.png" in board.problem.en
+
+
+# --- sessions from another machine
+
+
+@pytest.fixture
+def afar(service, session_folder, tmp_path) -> Board:
+    """A board with one finished job on a worker that is not of this machine."""
+    service.session = Path(shutil.copytree(session_folder, tmp_path / "afar" / "set"))
+    service.jobs = [{"id": "e" * 32, "name": "set.png", "state": "done", "folder": "C:\\work\\out\\set"}]
+    board = Board(lambda: found(service))
+    run(board, lambda: len(board.jobs) == 1)
+    return board
+
+
+def fetched(board: Board, place: Path) -> Path | None:
+    ended: list[Any] = []
+    board.bring(board.jobs[0], place, ended.append)
+    run(board, lambda: bool(ended) or board.problem is not None, 20)
+    return board.jobs[0].here if ended else None
+
+
+def test_a_session_is_fetched_whole_and_only_once(afar, service, session_folder, tmp_path):
+    folder = fetched(afar, tmp_path / "here")
+    assert folder == tmp_path / "here" / "set" and not list(folder.rglob(".part*"))
+    session = read_session(folder)
+    assert session.missing == [] and [prop.glb.name for prop in session.props] == ["prop_01.glb", "prop_02.glb"]
+    assert (folder / "scene_visual/scene.ply").read_bytes() == (session_folder / "scene_visual/scene.ply").read_bytes()
+    assert not (folder / "dust3r/pointmap.npz").exists()  # background.npz stands for it
+    service.asked.clear()
+    afar.jobs[0].here = None
+    assert fetched(afar, tmp_path / "here") == folder
+    names = [path.rpartition("/files/")[2] for path in service.asked if "/files/" in path]
+    assert "scene_visual/scene.ply" not in names and "dust3r/points.ply" not in names
+
+
+def test_another_session_of_that_name_is_left_alone(afar, tmp_path):
+    other = tmp_path / "here" / "set"
+    other.mkdir(parents=True)
+    (other / "session.json").write_text('{"session_id": "another"}')
+    assert fetched(afar, tmp_path / "here") == tmp_path / "here" / "set-2"
+    assert (other / "session.json").read_text() == '{"session_id": "another"}'
+
+
+def test_a_shared_disk_needs_no_fetching(afar, service, tmp_path):
+    afar.jobs[0].folder = str(service.session)
+    assert fetched(afar, tmp_path / "here") == service.session and not (tmp_path / "here").exists()
+
+
+def test_what_changes_on_the_way_is_refused(afar, service, tmp_path):
+    (service.session / "scene_visual/scene.ply").write_bytes(b"other bytes")
+    assert fetched(afar, tmp_path / "here") is None and afar.problem.code == "fetch.changed"
+    assert not (tmp_path / "here/set/session.json").exists()
+
+
+def test_names_that_lead_out_are_not_followed(afar, service, tmp_path):
+    path = service.session / "session.json"
+    document = json.loads(path.read_text())
+    document["scene"]["props"][0]["glb"] = "../../stolen.glb"
+    document["scene"]["props"][1]["glb"] = "C:\\stolen.glb"
+    path.write_text(json.dumps(document))
+    service.lies = [{"path": "../../stolen.glb", "bytes": 1}, {"path": "C:\\stolen.glb", "bytes": 1}]
+    assert fetched(afar, tmp_path / "here") is not None
+    assert not any("stolen" in path for path in service.asked) and not list(tmp_path.rglob("*stolen*"))
+
+
+def test_a_full_disk_is_a_sentence(afar, tmp_path):
+    (tmp_path / "here").write_text("a file where the folder should be")
+    assert fetched(afar, tmp_path / "here") is None and afar.problem.code == "fetch.disk"
 
 
 def test_old_jobs_are_not_imported_again_after_a_restart(service):

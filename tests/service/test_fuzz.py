@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 TOKEN = "a-token-for-tests"
-OPERATIONS = 11
+OPERATIONS = 13
 EXAMPLES = 100
 
 

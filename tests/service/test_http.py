@@ -206,6 +206,9 @@ def test_files_of_a_session_and_nothing_else(client: TestClient, still: Still, t
     folder = Path(client.get(f"/jobs/{job['id']}").json()["folder"])
     (folder / "link").symlink_to(tmp_path / "still.png")
     (folder / ".hidden").write_text("x")
+    listed = {file["path"]: file["bytes"] for file in client.get(base.rstrip("/")).json()["files"]}
+    assert listed["scene/out.txt"] == (folder / "scene/out.txt").stat().st_size and "session.json" in listed
+    assert not {"link", ".hidden"} & listed.keys()
     for path in ("nothing", "..%2f..%2fstill.png", "%2e%2e/%2e%2e/still.png", "scene/..%2f..%2f..%2fstill.png", "link",
                  ".hidden", "", "scene", "%2fetc%2fpasswd", "a%00b", "..%5cstill.png", "x" * 5000):  # fmt: skip
         answer = client.get(base + path)
@@ -284,6 +287,44 @@ def test_one_runs_the_others_wait_their_turn(client: TestClient, still: Still, t
     assert [r["name"] for r in client.get("/jobs").json()["jobs"]] == ["3.png", "2.png", "1.png"]
 
 
+def test_waiting_jobs_change_their_turn(client: TestClient, still: Still, tmp_path: Path) -> None:
+    first = upload(client, still("1.png", plate=["wait"])).json()["id"]
+    follow(client, first, lambda e: e["event"] == "progress")
+    ids = [upload(client, still(f"{n}.png")).json()["id"] for n in (2, 3, 4)]
+
+    def order() -> list[str]:
+        records = [client.get(f"/jobs/{job_id}").json() for job_id in ids]
+        return [record["name"][0] for record in sorted(records, key=lambda record: record["position"])]
+
+    for number, to, then in ((4, "up", "243"), (2, "last", "432"), (3, "first", "342"), (3, "up", "342"),
+                             (2, "down", "342"), (3, "down", "432")):  # fmt: skip
+        assert client.post(f"/jobs/{ids[number - 2]}/move", json={"to": to}).status_code == 200
+        assert "".join(order()) == then
+    refused = client.post(f"/jobs/{first}/move", json={"to": "up"})
+    assert refused.status_code == 409 and refused.json()["code"] == "service.not_waiting"
+    assert client.post(f"/jobs/{ids[0]}/move", json={"to": "sideways"}).status_code == 422
+    (tmp_path / "scratch" / "go").touch()
+    for job_id in ids:
+        follow(client, job_id)
+    records = sorted((client.get(f"/jobs/{job_id}").json() for job_id in ids), key=lambda record: record["started"])
+    assert [record["name"][0] for record in records] == ["4", "3", "2"]
+
+
+def test_the_list_may_leave_old_ended_jobs_out(client: TestClient, still: Still, tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        follow(client, upload(client, still(f"{number}.png")).json()["id"])
+    waits = upload(client, still("4.png", plate=["wait"])).json()["id"]
+    follow(client, waits, lambda e: e["event"] == "progress")
+
+    def names(**query: int) -> list[str]:
+        return [record["name"][0] for record in client.get("/jobs", params=query).json()["jobs"]]
+
+    assert names() == names(ended=-1) == ["4", "3", "2", "1"]
+    assert names(ended=1) == ["4", "3"] and names(ended=0) == ["4"]
+    (tmp_path / "scratch" / "go").touch()
+    follow(client, waits)
+
+
 def test_delete_forgets_the_job_and_keeps_its_files_unless_asked(client: TestClient, still: Still) -> None:
     for files in (False, True):
         job = upload(client, still()).json()
@@ -315,6 +356,7 @@ def test_openapi_names_every_answer(client: TestClient) -> None:
     schema = client.get("/openapi.json").json()
     assert set(schema["paths"]) == {
         "/health", "/jobs", "/jobs/{job_id}", "/jobs/{job_id}/cancel", "/jobs/{job_id}/retry",
+        "/jobs/{job_id}/move", "/jobs/{job_id}/files",
         "/jobs/{job_id}/events", "/jobs/{job_id}/files/{path}", "/engines", "/shutdown",
     }  # fmt: skip
     bodies = schema["paths"]["/jobs"]["post"]["requestBody"]["content"]

@@ -35,11 +35,14 @@ from worker.service.models import (
     EngineList,
     Error,
     EventList,
+    FileList,
     Health,
     JobList,
     JobRecord,
     JobState,
     LocalJob,
+    MoveJob,
+    SessionFile,
     Shutdown,
     UploadedJob,
 )
@@ -172,10 +175,12 @@ def _routes(service: Service) -> APIRouter:
             "请发送 multipart/form-data 或 application/json。",
         )
 
-    @routes.get("/jobs", responses=errors())
-    def list_jobs() -> JobList:
+    @routes.get("/jobs", responses=errors(422))
+    def list_jobs(
+        ended: Annotated[int, Query(ge=-1, le=2**31, description="how many of the jobs that have ended; -1: all")] = -1,
+    ) -> JobList:
         """All jobs, newest first."""
-        return JobList(jobs=store.all())
+        return JobList(jobs=store.all(ended))
 
     @routes.get("/jobs/{job_id}", responses=errors(404, 422))
     def get_job(job_id: JobId) -> JobRecord:
@@ -197,6 +202,14 @@ def _routes(service: Service) -> APIRouter:
             raise Conflict("service.not_ended", "This job has not ended yet.", "任务尚未结束。")
         store.tell(job_id, "job.queued", {})
         runner.wake()
+        return service.job(job_id)
+
+    @routes.post("/jobs/{job_id}/move", responses=errors(404, 409, 422))
+    def move(job_id: JobId, body: MoveJob) -> JobRecord:
+        """Give a waiting job another place in the queue."""
+        service.job(job_id)
+        if not store.move(job_id, body.to):
+            raise Conflict("service.not_waiting", "This job is not waiting any more.", "任务已不在等待队列中。")
         return service.job(job_id)
 
     @routes.delete("/jobs/{job_id}", responses=errors(404, 409, 422))
@@ -241,17 +254,25 @@ def _routes(service: Service) -> APIRouter:
                 return news
             await asyncio.sleep(_POLL_S)
 
+    @routes.get("/jobs/{job_id}/files", responses=errors(404, 422))
+    def list_files(job_id: JobId) -> FileList:
+        """The files of the session that can be had, with their sizes."""
+        return FileList(files=[SessionFile(path=path, bytes=size) for path, size in paths.files(_session(job_id))])
+
     @routes.get(
         "/jobs/{job_id}/files/{path:path}",
         response_class=FileResponse,
         responses={200: {"content": {"application/octet-stream": {}}}, **errors(404, 422)},
     )
     def get_file(job_id: JobId, path: str) -> FileResponse:
-        """One file of the session, by its path in the folder (`session.json` lists them)."""
+        """One file of the session, by its path in the folder."""
+        return FileResponse(paths.inside(_session(job_id), path))
+
+    def _session(job_id: str) -> Path:
         folder = service.job(job_id).folder
         if folder is None:
             raise paths.NotFound("service.no_session", "This job has no session yet.", "此任务尚无会话。")
-        return FileResponse(paths.inside(Path(folder), path))
+        return Path(folder)
 
     @routes.get("/engines", responses=errors())
     def engines() -> EngineList:

@@ -27,6 +27,15 @@ class JobState(StrEnum):
         return self not in (JobState.QUEUED, JobState.RUNNING)
 
 
+class Move(StrEnum):
+    """Where a waiting job goes among the waiting: one place, or to an end."""
+
+    UP = "up"
+    DOWN = "down"
+    FIRST = "first"
+    LAST = "last"
+
+
 class Error(Model):
     """`code` is stable; `en` and `zh` are for people; `fix` is a command that mends it, where there is one."""
 
@@ -133,6 +142,21 @@ class Engine(Model):
 
 class EngineList(Model):
     engines: list[Engine]
+
+
+class SessionFile(Model):
+    """`path` within the session, with `/`."""
+
+    path: str
+    bytes: int
+
+
+class FileList(Model):
+    files: list[SessionFile]
+
+
+class MoveJob(Model):
+    to: Move
 
 
 class Shutdown(Model):

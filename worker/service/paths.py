@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -45,6 +46,17 @@ def inside(folder: Path, text: str) -> Path:
     except (OSError, ValueError, RuntimeError):
         raise missing from None
     return path
+
+
+def files(folder: Path) -> list[tuple[str, int]]:
+    """(path, bytes) of every file that `inside` would give, sorted."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if not any(part.startswith(".") for part in relative.parts):
+            with contextlib.suppress(OSError, NotFound):
+                found.append((relative.as_posix(), inside(folder, relative.as_posix()).stat().st_size))
+    return found
 
 
 def upload_name(client_name: str | None) -> str:

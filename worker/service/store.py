@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from worker.service.models import Error, JobEvent, JobRecord, JobState
+from worker.service.models import Error, JobEvent, JobRecord, JobState, Move
 from worker.session.options import Options
 
 _SCHEMA = """
@@ -98,9 +98,14 @@ class JobStore:
         rows = self._run("SELECT * FROM jobs WHERE id = ?", job_id)
         return self._record(rows[0]) if rows else None
 
-    def all(self) -> list[JobRecord]:
-        """Newest first."""
-        return [self._record(row) for row in self._run("SELECT * FROM jobs ORDER BY number DESC")]
+    def all(self, ended: int = -1) -> list[JobRecord]:
+        """Newest first; of those that have ended the newest `ended` only (-1: all)."""
+        rows = self._run(
+            "SELECT * FROM jobs WHERE state IN (?, ?) OR number IN"
+            " (SELECT number FROM jobs WHERE state NOT IN (?, ?) ORDER BY number DESC LIMIT ?) ORDER BY number DESC",
+            *(2 * (JobState.QUEUED, JobState.RUNNING)), ended,
+        )  # fmt: skip
+        return [self._record(row) for row in rows]
 
     def count(self, state: JobState) -> int:
         return int(self._run("SELECT COUNT(*) FROM jobs WHERE state = ?", state)[0][0])
@@ -140,6 +145,22 @@ class JobStore:
                 )  # fmt: skip
             elif state.final:
                 self._run("UPDATE jobs SET finished = ? WHERE id = ?", now(), job_id)
+            return True
+
+    def move(self, job_id: str, to: Move) -> bool:
+        """Give a queued job another turn among the queued; False where it does not wait (any more)."""
+        with self._lock:
+            rows = self._run("SELECT id, turn FROM jobs WHERE state = ? ORDER BY turn", JobState.QUEUED)
+            order = [row["id"] for row in rows]
+            if job_id not in order:
+                return False
+            at, last = order.index(job_id), len(order) - 1
+            target = {Move.UP: max(at - 1, 0), Move.DOWN: min(at + 1, last), Move.FIRST: 0, Move.LAST: last}[to]
+            order.insert(target, order.pop(at))
+            self._run("BEGIN IMMEDIATE")
+            for row, each in zip(rows, order, strict=True):
+                self._run("UPDATE jobs SET turn = ? WHERE id = ?", row["turn"], each)
+            self._run("COMMIT")
             return True
 
     def _put_back(self) -> None:

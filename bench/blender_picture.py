@@ -43,7 +43,7 @@ def decibel(first: Path, second: Path, mask: np.ndarray | None = None) -> float:
     return round(-10 * math.log10(max(float(((a - b)[counted] ** 2).mean()), 1e-10)), 2)
 
 
-def measure(folder: Path, engine: str, width: int, samples: int) -> None:
+def measure(folder: Path, engine: str, width: int, samples: int, displays: list[str]) -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = bpy.context.scene
     made: Imported = import_session(folder, scene)
@@ -51,7 +51,7 @@ def measure(folder: Path, engine: str, width: int, samples: int) -> None:
     removed = render._pixels(folder / "plate/removed_mask.png")[..., 0] > 0
     splats.set_level(made.by_role["splats"], "FULL")
     with tempfile.TemporaryDirectory() as scratch:
-        for display in ("PROXY", "SPLATS"):
+        for display in displays:
             sets.show(made.by_role, display)
             row: dict[str, object] = {"session": folder.name, "display": display, "engine": engine, "width": width,
                                       "samples": samples, "blender": bpy.app.version_string}  # fmt: skip
@@ -75,10 +75,12 @@ def main() -> None:
     parser.add_argument("session", nargs="+", type=Path)
     parser.add_argument("--engine", choices=["CYCLES", "EEVEE"], default="CYCLES")
     parser.add_argument("--width", type=int, default=640)
+    parser.add_argument("--display", action="append", choices=["PROXY", "SPLATS"])
     parser.add_argument("--samples", type=int, default=16)
     said = parser.parse_args()
     for folder in said.session:
-        measure(folder, eevee() if said.engine == "EEVEE" else said.engine, said.width, said.samples)
+        engine = eevee() if said.engine == "EEVEE" else said.engine
+        measure(folder, engine, said.width, said.samples, said.display or ["PROXY", "SPLATS"])
 
 
 if __name__ == "__main__":

@@ -182,7 +182,8 @@ class Exchange:
             head, _, body = bytes(self._in).partition(b"\r\n\r\n")
             if head.split(b" ", 2)[1:2] == [b"200"]:
                 length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
-                self._in, self._sunk, self._promised = bytearray(head + b"\r\n\r\n"), 0, int(length[1] if length else -1)
+                self._promised = int(length[1]) if length else -1
+                self._in, self._sunk = bytearray(head + b"\r\n\r\n"), 0
                 self._pour(body)
 
     def _pour(self, data: bytes) -> None:

@@ -150,7 +150,8 @@ class Board:
     @property
     def busy(self) -> bool:
         """Whether anything is under way that a timer should look at often."""
-        return bool(self._air or self._wishes or self._brought) or self.link is Link.STARTING or any(not job.final for job in self.jobs)
+        talks = bool(self._air or self._wishes or self._brought) or self.link is Link.STARTING
+        return talks or any(not job.final for job in self.jobs)
 
     # --- the timer's side
     def tick(self) -> bool:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from .session import PropEntry, SessionData
@@ -12,6 +13,10 @@ Flat = dict[str, str | float | int | bool]
 
 PREFIX = "assetize_"
 RECORD_KEY = PREFIX + "record"
+
+
+EDITABLE = ("label", "title", "title_zh", "note")
+"""What a user may change on a prop. Where it comes from, its licences and its AI label are not his to change."""
 
 
 def flat_record(session: SessionData, role: str, stages: tuple[str, ...], source: str | None) -> Flat:
@@ -84,7 +89,52 @@ def prop_record(session: SessionData, prop: PropEntry) -> Flat:
     for key in ("doi_name", "referent_type", "referent_sub_type", "referent_name"):
         if isinstance(system.get(key), str):
             flat[key] = system[key]
-    return _finish(flat, inner)
+    titles = _titles(prop.record or {})
+    return _finish(flat, inner) | {
+        PREFIX + "title": titles.get("en", prop.label), PREFIX + "title_zh": titles.get("zh", ""), PREFIX + "note": ""
+    }  # fmt: skip
+
+
+def _titles(delivery: dict[str, Any]) -> dict[str, str]:
+    """language -> title, as the record's kernel has them."""
+    names = (((delivery.get("kernel") or {}).get("referentCreation") or {}).get("name")) or []
+    return {str(name.get("primaryLanguage")): str(name.get("value")) for name in names if name.get("type") == "Title"}
+
+
+def edited(record: dict[str, Any], flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with what the user changed of EDITABLE carried into it, everywhere it stands; `edited` names it.
+
+    `flat` has the properties without PREFIX. The record that is given stays as it is.
+    """
+    out: dict[str, Any] = json.loads(json.dumps(record))
+    delivery, placement = out.get("delivery") or {}, out.get("placement") or {}
+    before = {"label": placement.get("label", ""), "note": "", "title_zh": "", **{
+        "title" if language == "en" else f"title_{language}": title for language, title in _titles(delivery).items()}}
+    changed = {key: str(flat[key]) for key in EDITABLE if key in flat and str(flat[key]) != before.get(key, flat[key])}
+    if "label" in changed:
+        placement["label"] = changed["label"]
+    for key, language in (("title", "en"), ("title_zh", "zh")):
+        if key in changed:
+            _retitle(delivery, language, before.get(key, ""), changed[key])
+    if "note" in changed:
+        out["note"] = changed["note"]
+    if changed:
+        out["edited"] = sorted(changed)
+    return out
+
+
+def _retitle(delivery: dict[str, Any], language: str, old: str, new: str) -> None:
+    system = delivery.get("system_metadata") or {}
+    names = system.get("referent_name")
+    if isinstance(names, list):
+        system["referent_name"] = [new if name == old else name for name in names]
+    basic = system.get("basic_metadata") or {}
+    if basic.get("title") == old:
+        basic["title"] = new
+    titles = ((delivery.get("kernel") or {}).get("referentCreation") or {}).get("name") or []
+    for title in titles:
+        if title.get("type") == "Title" and title.get("primaryLanguage") == language:
+            title["value"] = new
 
 
 def _finish(flat: dict[str, Any], record: dict[str, Any]) -> Flat:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import bpy
 import numpy as np
@@ -14,6 +15,7 @@ from ..core.session import SessionData
 from .metadata import write_record
 from .nodes import Tree
 from .objects import add_object, load_image
+from .sets import world_of
 
 
 def add_world(session: SessionData, scene: bpy.types.Scene) -> bpy.types.World | None:
@@ -41,6 +43,22 @@ def add_world(session: SessionData, scene: bpy.types.Scene) -> bpy.types.World |
     write_record(world, flat_record(session, "world", ("lighting",), source))
     scene.world = world
     return world
+
+
+def probe_strength(root: bpy.types.Object) -> float:
+    """Raises KeyError for a set without a probe, or whose world was rebuilt by hand."""
+    return float(_strength(root).default_value)
+
+
+def set_probe_strength(root: bpy.types.Object, value: float) -> None:
+    _strength(root).default_value = value
+
+
+def _strength(root: bpy.types.Object) -> Any:
+    world = world_of(root)
+    if world is None:
+        raise KeyError("no probe")
+    return world.node_tree.nodes["Background"].inputs["Strength"]
 
 
 def add_key_light(

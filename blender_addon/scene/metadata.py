@@ -8,7 +8,7 @@ from typing import Any
 
 import bpy
 
-from ..core.record import PREFIX, RECORD_KEY, Flat
+from ..core.record import PREFIX, RECORD_KEY, Flat, edited
 
 TOOLTIPS = {
     "role": "What this object is in the Assetize scene",
@@ -18,6 +18,10 @@ TOOLTIPS = {
     "commercial_use": "Whether paid work may use it: yes, terms (read them) or no",
     "degraded": "The result is less than this engine's best; the record says how",
     "record": "The whole record as JSON",
+    "title": "Title of the asset in English; goes into the exported record",
+    "title_zh": "Title of the asset in Chinese; goes into the exported record",
+    "label": "What this prop is",
+    "note": "Your own words; they go into the exported record",
 }
 
 
@@ -36,6 +40,19 @@ def read_record(made: Any) -> dict[str, Any] | None:
         return json.loads(made[RECORD_KEY])
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def edited_record(made: bpy.types.ID) -> dict[str, Any]:
+    """The record with the user's edits in it, and the flat properties beside it; empty for objects without one."""
+    record = read_record(made)
+    if record is None:
+        return {}
+    flat = dict(summary(made))
+    return edited(record, flat) | {"properties": {key: _plain(value) for key, value in flat.items()}}
+
+
+def _plain(value: Any) -> Any:
+    return value.to_list() if hasattr(value, "to_list") else value.to_dict() if hasattr(value, "to_dict") else value
 
 
 def role_of(made: bpy.types.ID) -> str:

@@ -55,6 +55,11 @@ def shown(parts: dict[str, bpy.types.Object]) -> str:
     return next((each for each in DISPLAYS if _SHOWN[each] & seen), "PROXY")
 
 
+def show_object(item: bpy.types.Object, on: bool) -> None:
+    """In viewport and render alike."""
+    item.hide_render = item.hide_viewport = not on
+
+
 def show_prop(mesh: bpy.types.Object, splats: bool) -> None:
     """Switch one prop between its mesh and its Gaussians; nothing happens where it has no Gaussians."""
     twin = next((item for item in members(set_of(mesh) or mesh) if role_of(item) == "prop splats"
@@ -62,6 +67,12 @@ def show_prop(mesh: bpy.types.Object, splats: bool) -> None:
     if twin is not None:
         mesh.hide_render = mesh.hide_viewport = splats
         twin.hide_render = twin.hide_viewport = not splats
+
+
+def world_of(root: bpy.types.Object) -> bpy.types.World | None:
+    """The world that the set's probe lights."""
+    mark = root.get(PREFIX + "session_id")
+    return next((world for world in bpy.data.worlds if world.get(PREFIX + "session_id") == mark), None)
 
 
 def remove_set(session_id: str, scene: bpy.types.Scene) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import bpy
 
-from . import drop, jobs, operators, panels, preferences, rois, set_operators, settings, translations
+from . import drop, jobs, operators, panels, preferences, rois, set_operators, settings, thumbnail, translations
 
 _MODULES = (preferences, settings, operators, rois, set_operators, panels, drop)
 _cli: list[object] = []
@@ -17,6 +17,7 @@ def register() -> None:
             bpy.utils.register_class(cls)
     settings.attach()
     bpy.app.translations.register(__package__, translations.CATALOGUE)
+    drop.attach()
     jobs.start()
     _cli.append(bpy.utils.register_cli_command("assetize", _run_cli))
 
@@ -25,6 +26,8 @@ def unregister() -> None:
     while _cli:
         bpy.utils.unregister_cli_command(_cli.pop())
     jobs.stop()
+    drop.detach()
+    thumbnail.forget()
     bpy.app.translations.unregister(__package__)
     settings.detach()
     for module in reversed(_MODULES):

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 
 from .operators import STILL_SUFFIXES
@@ -17,6 +19,18 @@ class ASSETIZE_FH_still(bpy.types.FileHandler):
     @classmethod
     def poll_drop(cls, context: bpy.types.Context) -> bool:
         return context.area is not None and context.area.type == "VIEW_3D"
+
+
+def _menu(self: Any, context: bpy.types.Context) -> None:
+    self.layout.operator("assetize.import_session", text="Assetize Session")
+
+
+def attach() -> None:
+    bpy.types.TOPBAR_MT_file_import.append(_menu)
+
+
+def detach() -> None:
+    bpy.types.TOPBAR_MT_file_import.remove(_menu)
 
 
 CLASSES = (ASSETIZE_FH_still,)

@@ -91,7 +91,7 @@ def origin() -> dict[str, str]:
 
 def _sent_from_here(job: Job) -> bool:
     sent, now = board().mine.get(job.id) or {}, origin()
-    return sent.get("file") == now["file"] or bool(sent.get("blend")) and sent.get("blend") == now["blend"]
+    return sent.get("file") == now["file"] or (sent.get("blend", "") == now["blend"] != "")
 
 
 def offered() -> list[Job]:
@@ -145,8 +145,8 @@ def _occupied() -> bool:
     """Whether the user is in the middle of something that new objects would disturb: an edit, a drag, a render."""
     if bpy.context.mode != "OBJECT" or bpy.app.is_job_running("RENDER"):
         return True
-    windows = bpy.context.window_manager.windows
-    return any(running.bl_idname.startswith("TRANSFORM_OT_") for window in windows for running in window.modal_operators)
+    modal = [operator for window in bpy.context.window_manager.windows for operator in window.modal_operators]
+    return any(operator.bl_idname.startswith("TRANSFORM_OT_") for operator in modal)
 
 
 def _finished(job: Job) -> None:

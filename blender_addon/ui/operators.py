@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import bpy
+from bpy.app.translations import pgettext_rpt as _
 
 from ..core.errors import AddonError
 from ..core.worker import find_worker, run_worker
@@ -82,15 +83,16 @@ class ASSETIZE_OT_image(bpy.types.Operator):
                 source = self._source(context, Path(scratch))
                 if self.wait or bpy.app.background:
                     return self._run(context, source)
-                data = source.read_bytes()
+                # what lies in the scratch folder is gone in a moment; other files are read as they are sent
+                data = source.read_bytes() if source.parent == Path(scratch) else source
             jobs.start_worker()
         except AddonError as error:
             return tell(self, error)
         except OSError as error:
             self.report({"ERROR"}, f"{error.filename}: {error.strerror}")
             return {"CANCELLED"}
-        jobs.board().submit(source.name, data, self._options(context, source.name), None, self.fresh)
-        self.report({"INFO"}, bpy.app.translations.pgettext_rpt("%s is on its way") % source.name)
+        jobs.board().submit(source.name, data, self._options(context, source.name), None, self.fresh, jobs.origin())
+        self.report({"INFO"}, _("%s is on its way") % source.name)
         return {"FINISHED"}
 
     def _source(self, context: bpy.types.Context, scratch: Path) -> Path:
@@ -134,11 +136,21 @@ class ASSETIZE_OT_image(bpy.types.Operator):
 
         code = run_worker(find_worker(preferences.get().worker), arguments, listen)
         if code not in (0, 1) or not folders:
-            self.report({"ERROR"}, sentences[-1] if sentences else f"The worker ended with exit code {code}.")
-            return {"CANCELLED"}
+            return tell(self, _ended(code, sentences))
         for sentence in sentences:
             self.report({"WARNING"}, sentence)
         return bpy.ops.assetize.import_session("EXEC_DEFAULT", directory=folders[-1])
+
+
+def _ended(code: int, sentences: list[str]) -> AddonError:
+    """Why a run that was waited for brought no scene: the worker's last sentence, else how it ended."""
+    if sentences:
+        return AddonError("run.failed", sentences[-1])
+    return AddonError(
+        "run.ended",
+        f"The worker ended before its time (exit code {code}). Run the still again: finished stages are kept.",
+        f"工作进程提前退出（退出码 {code}）。请重新运行该静帧：已完成的阶段会保留。",
+    )
 
 
 class _OnJob:
@@ -150,9 +162,9 @@ class _OnJob:
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         if jobs.board().job(self.job_id) is None:
-            self.report({"ERROR"}, "There is no such job")
+            self.report({"ERROR"}, _("There is no such job"))
             return {"CANCELLED"}
-        jobs.board().act(self.job_id, self.verb)
+        jobs.board().act(self.job_id, self.verb, jobs.origin())
         return {"FINISHED"}
 
 
@@ -180,6 +192,65 @@ class ASSETIZE_OT_remove(_OnJob, bpy.types.Operator):
     verb = "remove"
 
 
+class ASSETIZE_OT_job_up(_OnJob, bpy.types.Operator):
+    """Let this job run earlier"""
+
+    bl_idname = "assetize.job_up"
+    bl_label = "Earlier"
+    verb = "up"
+
+
+class ASSETIZE_OT_job_down(_OnJob, bpy.types.Operator):
+    """Let this job run later"""
+
+    bl_idname = "assetize.job_down"
+    bl_label = "Later"
+    verb = "down"
+
+
+class ASSETIZE_OT_import_job(bpy.types.Operator):
+    """Build the scene of this job; from a worker on another machine its files are fetched first"""
+
+    bl_idname = "assetize.import_job"
+    bl_label = "Import"
+    bl_options = {"REGISTER"}
+
+    job_id: bpy.props.StringProperty(options={"SKIP_SAVE"})
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        job = jobs.board().job(self.job_id)
+        if job is None or not job.folder:
+            self.report({"ERROR"}, _("There is no such job"))
+            return {"CANCELLED"}
+        jobs.import_job(job)
+        return {"FINISHED"}
+
+
+class ASSETIZE_OT_engines(bpy.types.Operator):
+    """Ask the worker again which engines it has"""
+
+    bl_idname = "assetize.engines"
+    bl_label = "Refresh Engines"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        jobs.board().ask_engines()
+        return {"FINISHED"}
+
+
+class ASSETIZE_OT_copy(bpy.types.Operator):
+    """Copy this command, to run it in a terminal in the Assetize folder"""
+
+    bl_idname = "assetize.copy"
+    bl_label = "Copy Command"
+
+    text: bpy.props.StringProperty(options={"SKIP_SAVE"})
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        context.window_manager.clipboard = self.text
+        self.report({"INFO"}, _("Copied: %s") % self.text)
+        return {"FINISHED"}
+
+
 class ASSETIZE_OT_worker_start(bpy.types.Operator):
     """Start the Assetize worker on this machine"""
 
@@ -191,7 +262,6 @@ class ASSETIZE_OT_worker_start(bpy.types.Operator):
             jobs.start_worker()
         except AddonError as error:
             return tell(self, error)
-        jobs.board().ask_engines()
         return {"FINISHED"}
 
 
@@ -215,7 +285,7 @@ class ASSETIZE_OT_worker_log(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         path = jobs.log_file()
         if not path.is_file():
-            self.report({"ERROR"}, "There is no log yet")
+            self.report({"ERROR"}, _("There is no log yet"))
             return {"CANCELLED"}
         text = bpy.data.texts.get("Assetize worker log") or bpy.data.texts.new("Assetize worker log")
         text.from_string(path.read_text(encoding="utf-8", errors="replace")[-200_000:])
@@ -247,7 +317,7 @@ class ASSETIZE_OT_open_report(bpy.types.Operator):
         said = self.directory or (root.get("assetize_folder", "") if root is not None else "")
         path = Path(bpy.path.abspath(said)) / "report.html" if said else None
         if path is None or not path.is_file():
-            self.report({"ERROR"}, "This session has no report")
+            self.report({"ERROR"}, _("This session has no report"))
             return {"CANCELLED"}
         bpy.ops.wm.url_open(url=path.resolve().as_uri())
         return {"FINISHED"}
@@ -258,6 +328,11 @@ CLASSES = (
     ASSETIZE_OT_cancel,
     ASSETIZE_OT_retry,
     ASSETIZE_OT_remove,
+    ASSETIZE_OT_job_up,
+    ASSETIZE_OT_job_down,
+    ASSETIZE_OT_import_job,
+    ASSETIZE_OT_engines,
+    ASSETIZE_OT_copy,
     ASSETIZE_OT_worker_start,
     ASSETIZE_OT_worker_stop,
     ASSETIZE_OT_worker_log,

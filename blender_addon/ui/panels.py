@@ -3,25 +3,36 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import bpy
 from bpy.app.translations import pgettext_iface as _
 
 from ..core.jobs import Job, Link
-from ..core.record import PREFIX, RECORD_KEY
+from ..core.record import EDITABLE, PREFIX, RECORD_KEY
 from ..scene import metadata, sets
 from ..scene.props import RELIGHT
-from . import jobs, operators, settings
+from . import engines, jobs, operators, settings, thumbnail
 
 _STATE_ICONS = {"queued": "TIME", "running": "PLAY", "done": "CHECKMARK", "partial": "ERROR", "failed": "CANCEL",
                 "cancelled": "X"}  # fmt: skip
 
 
+language = operators.language
+
+
 def _still(layout: Any, context: bpy.types.Context) -> None:
     chosen = context.scene.assetize
     image = None if chosen.source else operators.reference_image(context)
-    if image is not None:
+    if chosen.source:
+        path = Path(bpy.path.abspath(chosen.source))
+        icon = thumbnail.icon_of(path) if path.suffix.lower() in operators.STILL_SUFFIXES else 0
+        if icon:
+            row = layout.row()
+            row.template_icon(icon, scale=4.0)
+            row.label(text=path.name, translate=False)
+    elif image is not None:
         preview = image.preview_ensure()
         row = layout.row()
         if preview is not None:
@@ -49,11 +60,11 @@ def _worker(layout: Any) -> None:
         row.operator("assetize.worker_start", text="", icon="PLAY")
     row.operator("assetize.worker_log", text="", icon="TEXT")
     if held.problem is not None:
-        _sentence(layout, held.problem.message(operators.language()), held.problem.fix)
+        draw_sentence(layout, held.problem.message(language()), held.problem.fix)
 
 
-def _sentence(layout: Any, text: str, fix: str | None) -> None:
-    """A message in lines that fit, and the button that mends it."""
+def draw_sentence(layout: Any, text: str, fix: str | None) -> None:
+    """A message in lines that fit, and what mends it: a button of ours, or a command to copy into a terminal."""
     box = layout.box()
     box.alert = True
     width = max(24, bpy.context.region.width // 9) if bpy.context.region is not None else 40
@@ -61,6 +72,11 @@ def _sentence(layout: Any, text: str, fix: str | None) -> None:
         box.label(text=line, icon="ERROR" if number == 0 else "BLANK1", translate=False)
     if fix and fix.startswith("assetize."):
         box.operator(fix)
+    elif fix:
+        row = box.row()
+        row.alert = False
+        row.label(text=fix, icon="CONSOLE", translate=False)
+        row.operator("assetize.copy", text="", icon="COPYDOWN").text = fix
 
 
 def wrapped(text: str, width: int) -> list[str]:
@@ -78,30 +94,39 @@ def wrapped(text: str, width: int) -> list[str]:
     return [*lines, line.rstrip()] if line.strip() else lines
 
 
-def _job(layout: Any, job: Job) -> None:
+def _job(layout: Any, job: Job, waiting: int) -> None:
     box = layout.box()
     row = box.row()
     row.label(text=job.name, icon=_STATE_ICONS.get(job.state, "QUESTION"), translate=False)
     if job.final:
         if job.folder:
-            row.operator("assetize.import_session", text="", icon="IMPORT").directory = job.folder
-            row.operator("assetize.open_report", text="", icon="URL").directory = job.folder
+            row.operator("assetize.import_job", text="", icon="IMPORT").job_id = job.id
+            row.operator("assetize.open_report", text="", icon="URL").directory = str(job.here or job.folder)
         if job.state != "done":
             row.operator("assetize.retry", text="", icon="FILE_REFRESH").job_id = job.id
         row.operator("assetize.remove", text="", icon="TRASH").job_id = job.id
     else:
+        if job.state == "queued" and waiting > 1:
+            row.operator("assetize.job_up", text="", icon="TRIA_UP").job_id = job.id
+            row.operator("assetize.job_down", text="", icon="TRIA_DOWN").job_id = job.id
         row.operator("assetize.cancel", text="", icon="CANCEL").job_id = job.id
-    if job.state == "running":
+    if not job.final and jobs.board().link is not Link.READY:
+        box.label(text="Goes on when the worker is back", icon="SORTTIME")
+    elif job.state == "running":
         left = job.seconds_left()
         time = "" if left is None else f"  {int(left) // 60}:{int(left) % 60:02d}"
         box.progress(factor=job.fraction, text=f"{_(job.stage.replace('_', ' '))} {100 * job.fraction:.0f} %{time}")
     elif job.state == "queued":
         box.label(text=_("Waiting, %d before it") % (job.position or 0), translate=False)
+    if job.fetch is not None:
+        box.progress(factor=job.fetch.fraction, text=_("Fetching %d MB") % (job.fetch.total // 1_000_000))
+    elif job in jobs.offered():
+        box.operator("assetize.import_job", text="Import into this file", icon="IMPORT").job_id = job.id
     if job.warnings:
         box.label(text=_("%d warnings, see the report") % job.warnings, icon="INFO", translate=False)
     if job.error:
-        language = "zh" if operators.language().startswith("zh") else "en"
-        _sentence(box, str(job.error.get(language) or job.error.get("en")), job.error.get("fix"))
+        said = job.error.get("zh" if language().startswith("zh") else "en") or job.error.get("en")
+        draw_sentence(box, str(said), job.error.get("fix"))
 
 
 class _Tab:
@@ -125,8 +150,12 @@ class _Jobs(_Tab):
         return bool(jobs.board().jobs)
 
     def draw(self, context: bpy.types.Context) -> None:
-        for job in jobs.board().jobs[:12]:
-            _job(self.layout, job)
+        shown = jobs.board().jobs
+        waiting = sum(job.state == "queued" for job in shown)
+        # what waits first, in the order in which it will run; then the newest of the rest
+        order = sorted(shown, key=lambda job: (job.state != "running", job.state != "queued", job.position or 0))
+        for job in order[:12]:
+            _job(self.layout, job, waiting)
 
 
 class _Options(_Tab):
@@ -147,10 +176,6 @@ class _Options(_Tab):
         column = layout.column(heading="Import", align=True)
         for name in ("import_splats", "import_points", "import_props", "import_light"):
             column.prop(chosen, name)
-        if jobs.board().engines:
-            column = layout.column(align=True)
-            for stage in settings.STAGES:
-                column.prop(chosen, f"engine_{stage}")
         self._boxes(context)
 
     def _boxes(self, context: bpy.types.Context) -> None:
@@ -164,6 +189,22 @@ class _Options(_Tab):
             row = layout.row()
             row.label(text=f"{box.image}  {box.x}, {box.y}  {box.width} x {box.height}", translate=False)
             row.operator("assetize.clear_rois", text="", icon="X", emboss=False).index = number
+
+
+class _Engines(_Tab):
+    bl_label = "Engines"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw_header_preset(self, context: bpy.types.Context) -> None:
+        self.layout.operator("assetize.engines", text="", icon="FILE_REFRESH", emboss=False)
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        if not jobs.board().engines:
+            layout.label(text="Start the worker to see what it has", icon="INFO")
+        engines.draw(layout, context.scene.assetize, language(), draw_sentence)
 
 
 class _Set(_Tab):
@@ -184,9 +225,10 @@ class _Set(_Tab):
         if "splats" in parts:
             layout.prop(chosen, "splat_level")
         layout.prop(chosen, "hfov")
-        light = parts.get("key light")
-        if light is not None:
-            layout.prop(light, "hide_render", text="Hide key light", invert_checkbox=False)
+        if sets.world_of(root) is not None:
+            layout.prop(chosen, "probe_strength")
+        if "key light" in parts:
+            layout.prop(chosen, "key_light")
         row = layout.row(align=True)
         row.operator("assetize.open_report", icon="URL")
         row.operator("assetize.show_still", icon="IMAGE_DATA")
@@ -218,16 +260,13 @@ class _Object(_Tab):
             key = PREFIX + name
             if key in (RECORD_KEY, RELIGHT):
                 continue
-            if name in _EDITABLE:
+            if name in EDITABLE:
                 column.prop(item, f'["{key}"]', text=name.replace("_", " "))
             else:
                 split = column.split(factor=0.4)
                 split.label(text=name.replace("_", " "))
                 split.label(text=_shown(value), translate=False)
         layout.operator("assetize.export_record", icon="EXPORT")
-
-
-_EDITABLE = {"label", "referent_name"}
 
 
 def _shown(value: Any) -> str:
@@ -253,6 +292,7 @@ CLASSES = (
     *_both(_Main, "main"),
     *_both(_Jobs, "jobs"),
     *_both(_Options, "options"),
+    *_both(_Engines, "engines"),
     *_both(_Set, "set"),
     *_both(_Object, "object"),
 )

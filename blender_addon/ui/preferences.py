@@ -7,6 +7,8 @@ from typing import Any
 
 import bpy
 
+from . import engines
+
 PACKAGE = __package__.rpartition(".")[0]  # bl_ext.<repository>.assetize
 
 
@@ -40,6 +42,8 @@ class ASSETIZE_Preferences(bpy.types.AddonPreferences):
     film_isan: bpy.props.StringProperty(name="ISAN", description="The film's ISAN")
 
     def draw(self, context: bpy.types.Context) -> None:
+        from .panels import draw_sentence, language
+
         layout = self.layout
         layout.use_property_split = True
         box = layout.box()
@@ -51,6 +55,11 @@ class ASSETIZE_Preferences(bpy.types.AddonPreferences):
         box.prop(self, "output_root")
         box.prop(self, "auto_import")
         box = layout.box()
+        row = box.row()
+        row.label(text="Engines", icon="MODIFIER")
+        row.operator("assetize.engines", text="", icon="FILE_REFRESH")
+        engines.draw(box, self, language(), draw_sentence)
+        box = layout.box()
         box.label(text="Studio", icon="USER")
         for name in ("producer", "doi_prefix", "film_title", "film_eidr", "film_isan"):
             box.prop(self, name)
@@ -59,6 +68,9 @@ class ASSETIZE_Preferences(bpy.types.AddonPreferences):
         """The metadata fields that were filled in."""
         names = ("producer", "doi_prefix", "film_title", "film_eidr", "film_isan")
         return {name: getattr(self, name).strip() for name in names if getattr(self, name).strip()}
+
+
+engines.annotate(ASSETIZE_Preferences)
 
 
 class _Defaults:

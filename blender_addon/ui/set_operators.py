@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import bpy
+from bpy.app.translations import pgettext_rpt as _
 
 from ..core.errors import AddonError
 from ..core.record import PREFIX
@@ -15,7 +16,7 @@ from ..scene import lens, metadata, sets, stage_gear
 from ..scene.build import Wanted, import_session
 from ..scene.camera import look_through_camera
 from . import settings
-from .operators import tell
+from .operators import language, tell
 
 
 class ASSETIZE_OT_import_session(bpy.types.Operator):
@@ -41,7 +42,7 @@ class ASSETIZE_OT_import_session(bpy.types.Operator):
         except AddonError as error:
             return tell(self, error)
         for problem in made.problems:
-            self.report({"WARNING"}, problem.message(bpy.app.translations.locale or "en"))
+            self.report({"WARNING"}, problem.message(language()))
         if context.window is not None:
             look_through_camera([context.window.screen])
         return {"FINISHED"}
@@ -81,7 +82,7 @@ class ASSETIZE_OT_mark_assets(_OnProps, bpy.types.Operator):
                 shelf = stage_gear.catalogue(Path(bpy.data.filepath).parent, str(prop.get(PREFIX + "session", "Props")))
             stage_gear.mark_asset(prop, shelf, crop)
         if not bpy.data.filepath:
-            self.report({"WARNING"}, "Save the file to give its assets a catalogue")
+            self.report({"WARNING"}, _("Save the file to give its assets a catalogue"))
         return {"FINISHED"}
 
 
@@ -136,7 +137,7 @@ class ASSETIZE_OT_known_length(_OnProps, bpy.types.Operator):
         prop = _props(context)[0]
         root = sets.set_of(prop)
         if root is None:
-            self.report({"ERROR"}, "This prop belongs to no set")
+            self.report({"ERROR"}, _("This prop belongs to no set"))
             return {"CANCELLED"}
         lens.set_known_length(root, prop.dimensions.z, context.scene.assetize.known_length)
         return {"FINISHED"}
@@ -161,8 +162,7 @@ class ASSETIZE_OT_export_record(bpy.types.Operator):
         return {"RUNNING_MODAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        record = metadata.read_record(context.object) or {}
-        record["properties"] = dict(metadata.summary(context.object))
+        record = metadata.edited_record(context.object)
         path = Path(bpy.path.abspath(self.filepath)).with_suffix(".json")
         try:
             path.write_text(json.dumps(record, ensure_ascii=False, indent=2), encoding="utf-8")
@@ -184,7 +184,7 @@ class ASSETIZE_OT_show_still(bpy.types.Operator):
         folder = stage_gear.session_folder(root) if root is not None else None
         path = folder / STILL if folder is not None else None
         if path is None or not path.is_file():
-            self.report({"ERROR"}, "The session's folder is gone")
+            self.report({"ERROR"}, _("The session's folder is gone"))
             return {"CANCELLED"}
         image = bpy.data.images.load(str(path), check_existing=True)
         if context.space_data is not None and context.space_data.type == "IMAGE_EDITOR":

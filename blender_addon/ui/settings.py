@@ -8,8 +8,9 @@ from typing import Any
 
 import bpy
 
-from ..scene import lens, sets
+from ..scene import lens, light, sets
 from ..scene.splats import LEVELS, MODIFIER, set_level
+from . import engines
 
 
 class ASSETIZE_Roi(bpy.types.PropertyGroup):
@@ -26,29 +27,6 @@ def active_root(context: bpy.types.Context) -> bpy.types.Object | None:
     """The set of the active object, else the only or first set of the file."""
     found = sets.set_of(context.object)
     return found if found is not None else next(sets.all_sets(), None)
-
-
-STAGES = ("geometry", "harvest", "clean_plate", "scene", "lighting", "props")
-_items: dict[str, list[tuple[str, str, str]]] = {}  # Blender does not keep dynamic enum strings alive itself
-
-
-def _engine_items(stage: str) -> Any:
-    def items(self: Any, context: Any) -> list[tuple[str, str, str]]:
-        from . import jobs
-
-        made = [("auto", "Automatic", "The best engine that is installed, fits this machine and is licensed")]
-        for engine in jobs.board().engines:
-            if engine["stage"] == stage:
-                badge = {"yes": "commercial use", "terms": "terms apply", "no": "non-commercial"}.get(
-                    engine["commercial_use"], "?"
-                )
-                why = "" if engine["ready"] else f" - {(engine.get('why_not') or {}).get('en', 'not ready')}"
-                made.append((engine["name"], f"{engine['title']} ({badge}){' ✕' if why else ''}",
-                             f"{engine['licence_code']} / {engine['licence_weights'] or '-'}{why}"))  # fmt: skip
-        _items[stage] = made
-        return made
-
-    return items
 
 
 class ASSETIZE_Settings(bpy.types.PropertyGroup):
@@ -92,12 +70,19 @@ class ASSETIZE_Settings(bpy.types.PropertyGroup):
         get=lambda self: _read(_level, 0),
         set=lambda self, value: _act(lambda root: set_level(sets.by_role(root)["splats"], list(LEVELS)[value])),
     )  # fmt: skip
+    key_light: bpy.props.BoolProperty(
+        name="Key light", description="The sun that was found. The probe holds its light too: dim one of them",
+        get=lambda self: _read(lambda root: not sets.by_role(root)["key light"].hide_render, False),
+        set=lambda self, value: _act(lambda root: sets.show_object(sets.by_role(root)["key light"], value)),
+    )  # fmt: skip
+    probe_strength: bpy.props.FloatProperty(
+        name="Probe light", description="Strength of the light probe in the world; 0 is off", min=0.0, soft_max=4.0,
+        get=lambda self: _read(light.probe_strength, 0.0),
+        set=lambda self, value: _act(lambda root: light.set_probe_strength(root, value)),
+    )  # fmt: skip
 
 
-for _stage in STAGES:
-    ASSETIZE_Settings.__annotations__[f"engine_{_stage}"] = bpy.props.EnumProperty(
-        name=_stage.replace("_", " ").capitalize(), items=_engine_items(_stage)
-    )
+engines.annotate(ASSETIZE_Settings)
 
 
 def _read(how: Any, otherwise: Any) -> Any:
@@ -131,7 +116,7 @@ def _level(root: bpy.types.Object) -> int:
 
 def options(settings: ASSETIZE_Settings, studio: dict[str, str], language: str, image_name: str) -> dict[str, Any]:
     """The worker's options of one run; only what differs from its defaults matters, it fills in the rest."""
-    named = {stage: getattr(settings, f"engine_{stage}") for stage in STAGES}
+    named = {stage: engines.name_of(settings, stage) for stage in engines.STAGES}
     made: dict[str, Any] = {
         "skip_scene": settings.skip_scene,
         "skip_geometry": settings.skip_geometry,
@@ -140,7 +125,7 @@ def options(settings: ASSETIZE_Settings, studio: dict[str, str], language: str, 
         "no_blend": True,  # the scene is built here
         "language": "zh" if language.startswith("zh") else "en",
         "rois": [[box.x, box.y, box.width, box.height] for box in settings.rois if box.image in ("", image_name)],
-        "engines": {stage: name for stage, name in named.items() if name not in ("", "auto")},
+        "engines": {stage: name for stage, name in named.items() if name != "auto"},
         "studio": studio,
     }
     if settings.use_lens:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,10 @@ import pytest
 
 import blender_addon
 from blender_addon import cli
-from blender_addon.ui import operators, panels, rois, settings
+from blender_addon.core import engines as core_engines
+from blender_addon.core.client import Worker
+from blender_addon.core.jobs import Job
+from blender_addon.ui import engines, jobs, operators, panels, preferences, rois, settings, translations
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -125,6 +129,157 @@ def test_options_carry_what_the_panel_says(addon):
     assert made["rois"] == [[10, 20, 30, 40]] and made["lens_mm"] == 50.0 and made["language"] == "zh"
     assert made["engines"] == {} and made["no_blend"] and made["studio"] == {"producer": "P"}
     assert settings.options(chosen, {}, "en_US", "other.png")["rois"] == []
+
+
+ENGINES = [
+    {"name": "embedded", "stage": "geometry", "title": "Embedded", "ready": True, "commercial_use": "yes",
+     "licence_code": "GPL-3.0-or-later", "licence_weights": "Apache-2.0", "why_not": None, "device": "cpu",
+     "tier": "full", "memory_mb": {"full": 2048}},
+    {"name": "finer", "stage": "geometry", "title": "Finer", "ready": False, "commercial_use": "no",
+     "licence_code": "CC-BY-NC-4.0", "licence_weights": None, "device": None, "memory_mb": {"full": 9000},
+     "why_not": {"code": "engine.licence", "en": "Accept first.", "zh": "须先接受。", "fix": "assetize engines install x"}},  # noqa: E501
+]  # fmt: skip
+
+
+def test_an_engine_is_kept_by_name_whatever_the_list(addon, monkeypatch):
+    """The list comes from the worker and changes; a choice must not turn into another engine by its place in it."""
+    monkeypatch.setattr(jobs.board(), "engines", ENGINES)
+    chosen = addon.assetize
+    assert chosen.pick_geometry == "auto" and settings.options(chosen, {}, "en", "a")["engines"] == {}
+    chosen.pick_geometry = "finer"
+    assert chosen.engine_geometry == "finer"
+    for listed in ([], ENGINES[1:], ENGINES):
+        monkeypatch.setattr(jobs.board(), "engines", listed)
+        assert chosen.pick_geometry == "finer"
+        assert settings.options(chosen, {}, "en", "a")["engines"] == {"geometry": "finer"}
+    monkeypatch.setattr(preferences._Defaults, "engine_scene", "from_preferences", raising=False)
+    assert settings.options(chosen, {}, "en", "a")["engines"] == {"geometry": "finer", "scene": "from_preferences"}
+    chosen.pick_scene = "auto"
+    assert settings.options(chosen, {}, "en", "a")["engines"] == {"geometry": "finer"}
+
+
+def test_engines_tell_their_licence_and_why_not(addon, monkeypatch):
+    monkeypatch.setattr(jobs.board(), "engines", ENGINES)
+    told = {entry[0]: entry[1] for entry in engines.entries("geometry")}
+    assert told["embedded"] == "Embedded (commercial use)"
+    assert told["finer"] == "Finer (non-commercial) - licence not accepted"
+    first, second = ENGINES
+    assert core_engines.licence(first) == "GPL-3.0-or-later / Apache-2.0" and core_engines.place(first) == "cpu, 2.0 GB"
+    assert core_engines.why_not(second, "zh_HANS") == "须先接受。"
+    assert core_engines.mends(second) == "assetize engines install x"
+    assert core_engines.chosen(ENGINES, "geometry", "auto") == first
+    assert core_engines.chosen(ENGINES[1:], "geometry", "auto") is None
+
+
+def test_the_lights_are_switched(imported, addon):
+    chosen, sun = addon.assetize, bpy.data.objects["set key light"]
+    assert not chosen.key_light and chosen.probe_strength == 1.0
+    chosen.key_light, chosen.probe_strength = True, 0.0
+    assert not sun.hide_render and not sun.hide_viewport and chosen.probe_strength == 0.0
+    background = next(node for node in addon.world.node_tree.nodes if node.bl_idname == "ShaderNodeBackground")
+    assert background.inputs["Strength"].default_value == 0.0
+    chosen.key_light = False
+    assert sun.hide_render and sun.hide_viewport
+
+
+def job_of(folder, job_id="a" * 32, **said):
+    return Job(job_id, "set.png", "done", 1.0, folder=str(folder), **said)
+
+
+@pytest.fixture
+def own_worker(addon, monkeypatch):
+    """A board that thinks it talks to a worker of this machine; nothing is sent."""
+    board = jobs.board()
+    monkeypatch.setattr(board, "worker", Worker("127.0.0.1", 9, "t", 4711))
+    monkeypatch.setattr(board, "tick", lambda: False)
+    return board
+
+
+def test_a_finished_job_comes_into_the_file_it_was_sent_from(own_worker, session_folder, tmp_path):
+    job = job_of(session_folder)
+    own_worker.jobs, own_worker.finished = [job], [job]
+    own_worker.mine[job.id] = jobs.origin()
+    jobs.tick()
+    assert "set camera" in bpy.data.objects and job.id not in own_worker.mine and jobs.slowest_import_s > 0
+
+
+def test_and_is_offered_in_any_other(own_worker, session_folder, tmp_path):
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    job = job_of(session_folder)
+    own_worker.mine[job.id] = jobs.origin()
+    bpy.ops.wm.read_homefile(use_empty=True)
+    own_worker.jobs, own_worker.finished = [job], [job]
+    jobs.tick()
+    assert "set camera" not in bpy.data.objects and jobs.offered() == [job]
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "shot.blend"))
+    jobs.tick()
+    assert "set camera" in bpy.data.objects and jobs.offered() == []
+
+
+def test_an_import_waits_while_a_mesh_is_edited(own_worker, session_folder):
+    bpy.ops.mesh.primitive_cube_add()
+    bpy.ops.object.mode_set(mode="EDIT")
+    job = job_of(session_folder)
+    own_worker.jobs, own_worker.finished = [job], [job]
+    own_worker.mine[job.id] = jobs.origin()
+    jobs.tick()
+    assert "set camera" not in bpy.data.objects and own_worker.finished == [job]
+    bpy.ops.object.mode_set(mode="OBJECT")
+    jobs.tick()
+    assert "set camera" in bpy.data.objects
+
+
+def test_another_machines_job_is_fetched_before_it_is_imported(own_worker, session_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(own_worker, "worker", Worker("farm", 80, "t"))
+    monkeypatch.setattr(jobs, "output_root", lambda: tmp_path)
+    asked = []
+    monkeypatch.setattr(own_worker, "bring", lambda job, place, then: asked.append((place, then)))
+    job = job_of("/no/such/folder/set")
+    own_worker.jobs = [job]
+    assert bpy.ops.assetize.import_job(job_id=job.id) == {"FINISHED"}
+    (place, then), = asked
+    assert place == tmp_path / "farm-80" and "set camera" not in bpy.data.objects
+    job.here = session_folder
+    then(job)
+    jobs.tick()
+    assert "set camera" in bpy.data.objects
+
+
+def test_edits_are_exported_where_they_belong(imported, tmp_path):
+    assert imported["assetize_note"] == ""
+    imported["assetize_label"], imported["assetize_note"] = "tea chest", "hero prop"
+    select(imported)
+    target = tmp_path / "record.json"
+    bpy.ops.assetize.export_record(filepath=str(target))
+    record = json.loads(target.read_text(encoding="utf-8"))
+    assert record["placement"]["label"] == "tea chest" and record["note"] == "hero prop"
+    assert record["edited"] == ["label", "note"] and record["stages"]["props"]["engine"] == "embedded"
+
+
+def test_every_word_of_the_panel_is_in_chinese():
+    """Names, descriptions and list entries of everything that is registered."""
+    words = set()
+    blender_addon.register()
+    try:
+        from blender_addon.ui import _MODULES
+
+        for cls in [cls for module in _MODULES for cls in module.CLASSES]:
+            words |= {getattr(cls, "bl_label", ""), cls.__doc__ or "" if issubclass(cls, bpy.types.Operator) else ""}
+            for prop in cls.bl_rna.properties:
+                if prop.identifier in getattr(cls, "__annotations__", {}):
+                    words |= {prop.name, prop.description}
+                    if prop.type == "ENUM":
+                        for item in prop.enum_items_static:
+                            words |= {item.name, item.description}
+    finally:
+        blender_addon.unregister()
+    known = set(translations._ZH) | translations.SAME
+    assert sorted(words - known - {""}) == []
+    said = set(core_engines.COMMERCIAL.values()) | set(core_engines.OBSTACLES.values())
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "blender_addon/ui").glob("*.py"))
+    said |= set(re.findall(r'(?:\b_|pgettext_\w+)\("([^"]+)"', source)) | set(re.findall(r'text="(\w[^"]+)"', source))
+    assert sorted(said - known) == []
+    assert all(key.count("%") == value.count("%") for key, value in translations._ZH.items())
 
 
 def test_boxes_are_counted_from_the_upper_left():

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-pytestmark = pytest.mark.window
+pytestmark = [pytest.mark.window, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]
 # The button, in pixels of Blender's default scale from the panel's upper right corner: below tab, thumbnail and path.
 BUTTON_FROM_RIGHT, BUTTON_FROM_TOP = 120, 178

@@ -2,7 +2,8 @@
 
     python -m bench.gpu.sharp --extra FOLDER [--tiny] [--out FOLDER]
 
-FOLDER holds Apple's `sharp` package and the wheels it needs (timm, plyfile); without it only ours is measured. --tiny
+FOLDER (default .gpu/sharp, which git ignores) holds Apple's `sharp` package and the wheels it needs (timm, plyfile);
+without it only ours is measured. --tiny
 tries every step on a CPU with a small twin. Each part stands alone: one that fails prints why, and the next goes on.
 """
 
@@ -13,6 +14,7 @@ import contextlib
 import hashlib
 import importlib.util
 import json
+import os
 import sys
 import tempfile
 import time
@@ -200,10 +202,12 @@ FOCAL = 1527.4
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--extra", type=Path)
+    parser.add_argument("--extra", type=Path, default=Path(".gpu/sharp"))
     parser.add_argument("--tiny", action="store_true")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, default=os.environ.get("OUT"))
     words = parser.parse_args()
+    words.out = Path(words.out) if words.out else None
+    words.extra = words.extra if words.extra.is_dir() else None
     words.device = "cpu" if words.tiny or not torch.cuda.is_available() else "cuda"
     stand_ins()
     if words.extra:

@@ -433,7 +433,22 @@ def test_engines_without_weights_and_unknown_ones(install: Install) -> None:
     code, said = install(card=card("other", "scene"))
     assert code == 3 and "There is no engine “net”" in said
     code, said = install(card=card("net", "scene"))
-    assert code == 3 and "no weights to bring" in said
+    assert code == 3 and "nothing to bring or to accept" in said
+
+
+def test_an_engine_of_the_users_own_only_needs_a_yes(install: Install, server: WeightServer) -> None:
+    from fake_plan import CLOSED, card
+
+    own = card("net", "scene", licence=CLOSED)
+    code, said = install(card=own)
+    assert code == 3 and registry.accepted_engines() == frozenset()
+    code, said = install("--accept_licence", card=own)
+    assert code == 0 and "is accepted" in said and registry.accepted_engines() == {"net"} and not server.asked
+
+
+def test_a_machine_too_small_is_told_before_gigabytes_come(install: Install, server: WeightServer) -> None:
+    code, said = install(card=replace(fake_weights.net(server.url + PATH), memory_mb={"full": 10**9}))
+    assert code == 0 and said.index("cannot run on this machine") < said.index("is installed")
 
 
 def test_modules_come_before_weights(install: Install, server: WeightServer) -> None:

@@ -40,10 +40,8 @@ def install(arguments: argparse.Namespace, plan: Plan) -> int:
             f"“{card.name}”需要先安装 {'、'.join(missing)}，用于检查和运行权重。",
             fix=registry.how_to_install(card),
         )
-    if all(registry.fit(one, this_machine()) is None for one in cards):
-        refusal = registry.why_not(card, this_machine(), frozenset())
-        if refusal and refusal.code == "engine.does_not_fit":
-            say.print(f"[yellow]Mind:[/] {escape(refusal.en)}", soft_wrap=True)
+    if registry.fit(card, this_machine()) is None:  # before gigabytes are brought
+        say.print(f"[yellow]Mind:[/] {escape(registry.does_not_fit(card, this_machine()).en)}", soft_wrap=True)
     _accept(arguments, cards)
     way = weights.Way(arguments.mirror, arguments.taken_from, arguments.offline)
     with _Bars(arguments.json) as bars:
@@ -52,8 +50,12 @@ def install(arguments: argparse.Namespace, plan: Plan) -> int:
         write_json_line({"event": "installed", "engine": card.name, "brought": brought})
     elif brought:
         say.print(f"“{card.name}” is installed: {', '.join(brought)} in {store.root() / card.name}", soft_wrap=True)
-    else:
+    elif weights.files_of(cards):
         say.print(f"“{card.name}” has all its weights already.")
+    else:
+        say.print(f"The licence of “{card.name}” is accepted. It has no weights that Assetize brings.")
+    if missing := [part for one in cards for part in registry.missing_parts(one)]:
+        say.print(f"Still missing: {escape(', '.join(missing))}", soft_wrap=True)
     return int(ExitCode.OK)
 
 
@@ -88,19 +90,22 @@ def check(arguments: argparse.Namespace, plan: Plan) -> int:
 
 
 def _cards(name: str, plan: Plan) -> Sequence[EngineCard]:
-    """The engine's cards, one a stage. Raises EngineUnavailable where there is nothing to bring for that name."""
+    """The engine's cards, one a stage. Raises EngineUnavailable where there is nothing to do for that name."""
+    def has_work(card: EngineCard) -> bool:
+        return bool(weights.files_of([card])) or registry.needs_acceptance(card)
+
     cards = [card for card in plan.cards if card.name == name]
-    if any(weights.files_of(cards)):
+    if any(map(has_work, cards)):
         return cards
-    able = ", ".join(sorted({card.name for card in plan.cards if weights.files_of([card])})) or "none"
+    able = ", ".join(sorted({card.name for card in plan.cards if has_work(card)})) or "none"
     if cards:
-        en, zh = f"The engine “{name}” has no weights to bring.", f"引擎“{name}”没有需要下载的权重。"
+        en, zh = f"The engine “{name}” has nothing to bring or to accept.", f"引擎“{name}”无需下载权重或接受许可。"
     else:
         en, zh = f"There is no engine “{name}”.", f"没有名为“{name}”的引擎。"
     raise EngineUnavailable(
         "engine.nothing_to_install",
-        f"{en} Engines with weights: {able}.",
-        f"{zh}有权重的引擎：{able}。",
+        f"{en} Engines that have: {able}.",
+        f"{zh}需要安装的引擎：{able}。",
         fix="assetize engines",
     )
 
@@ -115,10 +120,10 @@ def _show_terms(say: Console, cards: Sequence[EngineCard]) -> None:
         ("Licence of the weights", licence.weights or "none"),
         ("Paid work", _COMMERCIAL[licence.commercial]),
         ("What it says of results", licence.output),
-        ("Gated", "yes: the publisher asks you to accept terms on its own page too" if licence.gated else "no"),
+        ("Gated", "yes: the publisher gives it on terms that you must accept" if licence.gated else "no"),
         ("Conditions", licence.note),
         ("To read", licence.url or ""),
-        ("Size", megabytes(size)),
+        ("To download", megabytes(size) if size else ""),
     ]
     for title, text in rows:
         if text:

@@ -187,7 +187,7 @@ def why_not(card: EngineCard, machine: Machine, accepted: frozenset[str]) -> Eng
             fix=command,
         )
     if fit(card, machine) is None:
-        return _does_not_fit(card, machine)
+        return does_not_fit(card, machine)
     if needs_acceptance(card) and card.name not in accepted:
         return EngineUnavailable(
             "engine.licence",
@@ -199,7 +199,7 @@ def why_not(card: EngineCard, machine: Machine, accepted: frozenset[str]) -> Eng
     return None
 
 
-def _does_not_fit(card: EngineCard, machine: Machine) -> EngineUnavailable:
+def does_not_fit(card: EngineCard, machine: Machine) -> EngineUnavailable:
     """No device of the card's serves: each has its reason, and what mends it."""
     reasons, reasons_zh, fix = [], [], "assetize doctor"
     for device in card.devices:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,14 +49,16 @@ def do(arguments: argparse.Namespace, plan: Plan) -> int:
             write_json_line(row)
         return 0
     console = Console(highlight=False)
-    wide = console.width >= 110
+    wide = console.width >= 120  # else licences lose what stands in brackets, and engines their titles
     table = Table()
     table.add_column("Stage", no_wrap=True)
     table.add_column("Engine", no_wrap=True)
-    for title in (*(["What"] if wide else []), "Installed", "Fits", "Licence (weights)", "Paid work"):
+    for title in (*(["What"] if wide else []), "Installed", "Fits", "Licence of weights", "Paid work"):
         table.add_column(title)
     for row in rows:
-        licence = row["licence_code"] + (f" ({row['licence_weights']})" if row["licence_weights"] else "")
+        licence = row["licence_weights"] or row["licence_code"]
+        if not wide:
+            licence = re.split(r" \(|, ", licence)[0]
         fits = f"{row['device']}, {row['tier']}" if row["fits"] else "no"
         installed = "yes" if row["installed"] else "no"
         if row["download_bytes"]:

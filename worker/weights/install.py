@@ -160,13 +160,16 @@ def _hash(stream: IO[bytes], on_done: Callable[[int], None], write: Callable[[by
 
 def _settle(engine: str, file: WeightFile, part: Path, receipt: Receipt, published: str | None) -> None:
     """Check the partial file and rename it into place. What is wrong is deleted: going on from it would not help."""
-    path = store.path_of(engine, file)
+    path, failure = store.path_of(engine, file), None
     try:
         _verify(engine, file, part, receipt, published)
-    except WeightsError:
+    except WeightsError as error:
+        failure = error.with_traceback(None)
+        failure.__context__ = None  # frames in it may still hold the file, and Windows deletes no file that is held
+    if failure is not None:
         part.unlink(missing_ok=True)
         part.with_name(part.name + ".mark").unlink(missing_ok=True)
-        raise
+        raise failure
     path.parent.mkdir(parents=True, exist_ok=True)
     _write_receipt(path, receipt)  # first, so that a file in place is never without
     part.replace(path)
@@ -190,7 +193,7 @@ def _verify(engine: str, file: WeightFile, path: Path, found: Receipt, published
     if first is not None and file.sha256 is None and first.sha256 != found.sha256:
         raise sentences.wrong_hash(file.name, found.sha256, first.sha256, store.receipt_path(place))
     if path.suffix in _TENSOR_FILES:
-        specs = open_checkpoint(path).specs()
+        specs = dict(open_checkpoint(path).specs())
         if (wanted_specs := manifest_of(file)) is not None:
             require_equal(file.name, specs, wanted_specs)
 

@@ -1,0 +1,134 @@
+"""The whole pipeline with its native engines under random weights: files, frames and seconds, not pictures.
+
+    python -m bench.gpu.pipeline [--engine geometry=dust3r --engine scene=sharp --engine props=trellis]
+                                 [--json FILE] [STILL ...]
+
+Weights are drawn once into a scratch folder, under the official names and shapes; the stills then go through the front
+door as one batch, so that the second one finds its engines warm. Nothing is downloaded and no result means anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from worker.engines import registry
+from worker.engines.card import EngineCard, WeightFile
+from worker.nn.checkpoint import TensorSpec
+from worker.weights.install import manifest_of
+from worker.weights.store import path_of
+
+ROOT = Path(__file__).resolve().parents[2]
+NATIVE = ("geometry=dust3r", "scene=sharp", "props=trellis")
+# Names of tensors, and what random numbers need so that a network says something at all: depth that is finite, a
+# structure of some thousand voxels instead of half the grid.
+BIASES = {
+    "sharp": {r"head\.4\.bias$": 0.3},
+    "trellis": {r"^out_layer\.2\.bias$": -2.2},
+}
+
+
+def draw(spec: TensorSpec, device: str) -> torch.Tensor:
+    """Matrices with std 1 / sqrt(fan-in); vectors near zero. Cheap, and finite after any number of layers."""
+    shape, fan_in = spec.shape, 1
+    for side in spec.shape[1:]:
+        fan_in *= side
+    std = fan_in**-0.5 if len(shape) > 1 else 0.02
+    return (torch.randn(shape, device=device) * std).to(getattr(torch, spec.dtype)).cpu()
+
+
+def write_weights(card: EngineCard, file: WeightFile, device: str) -> None:
+    tensors: dict[str, torch.Tensor] = {}
+    manifest = manifest_of(file)
+    assert manifest is not None, f"{file.name} has no manifest"
+    for name, spec in manifest.items():
+        tensors[name] = draw(spec, device)
+        if len(spec.shape) == 1 and name.endswith(("weight", "gamma")):
+            tensors[name] += 1
+        for pattern, value in BIASES.get(card.name, {}).items():
+            if re.search(pattern, name):
+                tensors[name] = torch.full_like(tensors[name], value)
+    path = path_of(card.name, file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".safetensors":
+        from safetensors.torch import save_file
+
+        save_file(tensors, path)
+    else:
+        torch.save(tensors, path)
+
+
+def run_batch(stills: list[Path], engines: list[str], out: Path, extra: list[str]) -> tuple[int, float]:
+    line = [sys.executable, "-m", "worker", "batch", *map(str, stills), "--output_root", str(out), "--no_blend"]
+    for engine in engines:
+        line += ["--engine", engine]
+    start = time.perf_counter()
+    answer = subprocess.run([*line, *extra], cwd=ROOT)
+    return answer.returncode, time.perf_counter() - start
+
+
+def judge(folder: Path) -> dict[str, Any]:
+    """What one session says of its stages; raises nothing, a missing session is told."""
+    session = json.loads((folder / "session.json").read_text(encoding="utf-8"))
+    keep = ("state", "engine", "device", "tier", "seconds", "peak_memory_mb", "peak_gpu_memory_mb", "quality")
+    stages = {name: {key: stage.get(key) for key in keep} for name, stage in session["stages"].items()}
+    for name, stage in session["stages"].items():
+        stages[name]["warnings"] = [warning["en"] for warning in stage["warnings"]]
+        stages[name]["error"] = (stage["error"] or {}).get("en")
+    return {"props": len((session.get("scene") or {}).get("props", [])), "stages": stages}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stills", nargs="*", type=Path, default=sorted((ROOT / "examples").glob("*.png"))[:2])
+    parser.add_argument("--engine", action="append", dest="engines")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--scratch", type=Path, help="where weights and sessions go (default: a temporary folder)")
+    arguments, extra = parser.parse_known_args()
+    engines = arguments.engines or list(NATIVE)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with tempfile.TemporaryDirectory() as temporary:
+        scratch = arguments.scratch or Path(temporary)
+        os.environ["ASSETIZE_WEIGHTS_DIR"] = str(scratch / "weights")
+        os.environ["XDG_CONFIG_HOME"] = str(scratch / "config")
+        names = {engine.partition("=")[2] for engine in engines}
+        consent = registry.consent_file()
+        consent.parent.mkdir(parents=True, exist_ok=True)
+        consent.write_text(json.dumps(sorted(names)), encoding="utf-8")
+        for card in registry.all_cards():
+            for file in card.weights if card.name in names else ():
+                start = time.perf_counter()
+                write_weights(card, file, device)
+                print(f"drew {card.name}/{file.name} in {time.perf_counter() - start:.1f} s", flush=True)
+        code, seconds = run_batch(arguments.stills, engines, scratch / "out", extra)
+        found = {still.stem: judge(scratch / "out" / still.stem) for still in arguments.stills}
+    print(f"\nexit code {code}, {seconds:.1f} s for {len(found)} stills on {device}\n")
+    names_of_stages = next(iter(found.values()))["stages"]
+    print(f"{'stage':12} {'engine':10} {'tier':6}" + "".join(f"{still:>24}" for still in found))
+    for name in names_of_stages:
+        row = [session["stages"][name] for session in found.values()]
+        cells = [f"{s['state']} {s['seconds'] or 0:.2f} s {s['peak_gpu_memory_mb'] or 0:.0f} MB" for s in row]
+        head = f"{name:12} {row[0]['engine'] or '':10} {row[0]['tier'] or '':6}"
+        print(head + "".join(f"{cell:>24}" for cell in cells))
+    for still, session in found.items():
+        for name, stage in session["stages"].items():
+            for text in filter(None, [stage["error"], *stage["warnings"]]):
+                print(f"{still}/{name}: {text}")
+    if arguments.json:
+        gpu = torch.cuda.get_device_name() if device == "cuda" else None
+        record = {"machine": gpu or "CPU", "exit_code": code, "seconds": seconds, "stills": found}
+        arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -39,7 +39,7 @@ from worker.engines.trellis.spconv_choice import own_convolution
 from worker.engines.trellis.tiers import TIERS
 from worker.nn.checkpoint import open_checkpoint
 from worker.nn.flexicubes import extract
-from worker.nn.flow import Sampling
+from worker.nn.sizes import Sampling
 from worker.nn.sparse import Voxels, gather_convolve
 
 MB = 2**20

@@ -32,9 +32,10 @@ from worker.engines.trellis.config import (
 from worker.engines.trellis.decoders import GaussianDecoder, MeshDecoder
 from worker.engines.trellis.latent import LatentFlow
 from worker.engines.trellis.structure import StructureDecoder, StructureFlow
-from worker.nn.dinov2 import DinoConfig, DinoV2
+from worker.nn.dinov2 import DinoV2
 from worker.nn.dit import position_embedding
 from worker.nn.flow import sample
+from worker.nn.sizes import DinoConfig
 from worker.nn.sparse import Voxels
 
 TINY = TrellisConfig(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from bench.random_weights import draw
+from worker.engines.card import EngineCard, Licence, WeightFile
 from worker.engines.trellis import manifest
+from worker.engines.trellis.cards import SETTINGS
 from worker.engines.trellis.config import (
     DecoderConfig,
     LatentFlowConfig,
@@ -14,9 +18,10 @@ from worker.engines.trellis.config import (
     StructureFlowConfig,
     TrellisConfig,
 )
+from worker.engines.trellis.engine import Trellis
+from worker.engines.trellis.networks import PARTS
 from worker.nn.checkpoint import TensorSpec
-from worker.nn.dinov2 import DinoConfig
-from worker.nn.flow import Sampling
+from worker.nn.sizes import DinoConfig, Sampling
 
 TINY = TrellisConfig(
     resolution=8,
@@ -28,6 +33,8 @@ TINY = TrellisConfig(
     structure_sampling=Sampling(steps=3),
     latent_sampling=Sampling(steps=3),
 )
+
+FILES = tuple(WeightFile(f"{part}.safetensors", 1, None, "https://example.org", bytes_exact=False) for part in PARTS)
 
 
 class DrawnCheckpoint:
@@ -48,3 +55,48 @@ class DrawnCheckpoint:
 
 def twin_checkpoint(part: str) -> DrawnCheckpoint:
     return DrawnCheckpoint(part, getattr(manifest, part)(TINY))
+
+
+def save_twin(folder: Path) -> None:
+    """The twin's files as an installation has them. All cells but the outermost are occupied and inside: a cube."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, file in zip(PARTS, FILES, strict=True):
+        checkpoint = twin_checkpoint(part)
+        tensors = {name: checkpoint.tensor(name) for name in checkpoint.specs()}
+        if part == "structure_decoder":
+            tensors["out_layer.0.weight"].zero_()
+            tensors["out_layer.0.bias"].fill_(1.0)  # so the last convolution counts the cells around
+            tensors["out_layer.2.weight"].fill_(1.0)
+            tensors["out_layer.2.bias"].fill_(-26.0 * TINY.structure_decoder.channels[-1] * 0.7310586)  # SiLU of 1
+        if part == "mesh_decoder":
+            tensors["out_layer.weight"][:8] = 0.0
+            tensors["out_layer.bias"][:8] = -0.5
+        save_file(tensors, folder / file.name)
+    sampler = {
+        "name": "FlowEulerGuidanceIntervalSampler",
+        "args": {"sigma_min": 1e-5},
+        "params": {"steps": 3, "cfg_strength": 5.0, "cfg_interval": [0.5, 1.0], "rescale_t": 3.0},
+    }
+    args = {
+        "sparse_structure_sampler": sampler, "slat_sampler": sampler,
+        "slat_normalization": {"mean": list(TINY.mean), "std": list(TINY.std)},
+    }  # fmt: skip
+    (folder / SETTINGS.name).write_text(json.dumps({"name": "TrellisImageTo3DPipeline", "args": args}), "utf-8")
+
+
+class Twin(Trellis):
+    """The engine as it is, with small networks."""
+
+    name = "twin"
+    config = TINY
+    files = FILES
+
+
+CARD = EngineCard(
+    name="twin", stage="props", version="0", title="TRELLIS' twin",
+    licence=Licence(code="MIT", weights=None, commercial="yes", output="Yours."),
+    entry="trellis_twin:Twin", weights=(*FILES, SETTINGS), memory_mb={"cpu": 300, "gaussians": 200},
+    needs=("torch", "safetensors"),
+)  # fmt: skip

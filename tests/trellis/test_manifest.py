@@ -33,6 +33,18 @@ def test_tensors_fill_the_official_file_to_within_its_header(part, file):
     assert file.manifest == f"worker.engines.trellis.manifest:{part}"
 
 
+def test_cards_and_manifests_are_read_where_there_is_no_torch():
+    import subprocess
+    import sys
+
+    program = (
+        "import sys; sys.modules['torch'] = None; from worker.engines.trellis import CARDS, manifest; "
+        "print(sum(len(getattr(manifest, part)()) for part in ('image', 'mesh_decoder')))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 100
+
+
 def test_a_header_of_safetensors_is_predicted_to_the_byte():
     """The format is 8 bytes, then JSON padded with spaces to 8: so the file's size follows from the names alone.
 

@@ -44,7 +44,9 @@ class EngineCard:
 
     `memory_mb`: by tier, best first, which is the order of retries. On a GPU it is what the process takes of the GPU's
     memory, the driver's own share (about 500 MB with CUDA) included. `tier_devices` narrows `devices` for a tier (half
-    precision on the GPU only, say); a tier that is not in it runs on all of `devices`.
+    precision on the GPU only, say); a tier that is not in it runs on all of `devices`. `named_only`: devices that
+    `auto` leaves alone, because it would take hours there. `timeout_s`: the stage's time limit with this engine, where
+    the stage's own would be too short.
     """
 
     name: str
@@ -57,6 +59,8 @@ class EngineCard:
     devices: tuple[str, ...] = ("cpu",)
     memory_mb: dict[str, int] = field(default_factory=dict)
     tier_devices: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    named_only: tuple[str, ...] = ()
+    timeout_s: float | None = None
     priority: int = 0  # `auto` takes the highest that is installed, fits and is accepted
     needs: tuple[str, ...] = ()  # importable modules
     own_check: str = ""  # "package.module:function" listing what else is missing; for engines installed elsewhere

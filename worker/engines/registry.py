@@ -229,6 +229,14 @@ def does_not_fit(card: EngineCard, machine: Machine) -> EngineUnavailable:
     )
 
 
+def _too_slow(card: EngineCard, device: str) -> EngineUnavailable:
+    return EngineUnavailable(
+        "engine.too_slow",
+        f"The engine “{card.name}” would run on {device} here, where it takes hours. Name it to use it all the same.",
+        f"引擎“{card.name}”在本机只能用 {device} 运行，需数小时。如仍要使用，请指定其名称。",
+    )
+
+
 def choose(
     stage: EngineStage, name: str, cards: Iterable[EngineCard], machine: Machine, accepted: frozenset[str]
 ) -> Choice:
@@ -242,8 +250,11 @@ def choose(
         raise _unknown(stage, name, here)
     refusals: list[tuple[EngineCard, EngineUnavailable]] = []
     for card in candidates:
-        if (refusal := why_not(card, machine, accepted)) is None:
-            place = fit(card, machine)
+        refusal = why_not(card, machine, accepted)
+        place = None if refusal else fit(card, machine)
+        if place is not None and name == "auto" and place[0] in card.named_only:
+            refusal = _too_slow(card, place[0])
+        if refusal is None:
             assert place is not None
             return Choice(card, *place, _why(card, name, refusals))
         refusals.append((card, refusal))
@@ -254,6 +265,7 @@ _REASONS = {
     "engine.not_installed": ("not installed", "未安装"),
     "engine.does_not_fit": ("does not fit this machine", "本机资源不足"),
     "engine.licence": ("licence not accepted", "许可未接受"),
+    "engine.too_slow": ("too slow here", "本机运行过慢"),
 }
 
 

@@ -79,6 +79,7 @@ def card_from_json(value: Message) -> EngineCard:
             "weights": tuple(WeightFile(**file) for file in value["weights"]),
             "devices": tuple(value["devices"]),
             "tier_devices": {tier: tuple(devices) for tier, devices in value["tier_devices"].items()},
+            "named_only": tuple(value["named_only"]),
             "needs": tuple(value["needs"]),
         }
     )

@@ -4,31 +4,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
+from worker.nn.sizes import DinoConfig
 from worker.nn.vit import Block, PatchEmbed
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class DinoConfig:
-    """ViT-L/14 with four registers, for pictures of 518 pixels."""
-
-    image: int = 518
-    patch: int = 14
-    dim: int = 1024
-    depth: int = 24
-    heads: int = 16
-    registers: int = 4
-
-    @property
-    def tokens(self) -> int:
-        return 1 + self.registers + (self.image // self.patch) ** 2
 
 
 class DinoV2(nn.Module):

@@ -8,36 +8,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from worker.nn.sizes import Sampling
+
 # (x (B, ...), t (B,) in 0..1000, context (B, T, C)) -> velocity like x
 Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """TRELLIS' released values, for both of its stages. `interval`: times at which guidance acts, ends included."""
-
-    steps: int = 25
-    guidance: float = 5.0
-    interval: tuple[float, float] = (0.5, 1.0)
-    rescale_t: float = 3.0
-
-    def times(self) -> list[float]:
-        """steps + 1 times from 1 to 0; `rescale_t` above 1 spends more steps near 1."""
-        t = np.linspace(1, 0, self.steps + 1)
-        return (self.rescale_t * t / (1 + (self.rescale_t - 1) * t)).tolist()
-
-    def guided(self, t: float) -> bool:
-        return self.interval[0] <= t <= self.interval[1]
-
-    @property
-    def evaluations(self) -> int:
-        return sum(1 + self.guided(t) for t in self.times()[:-1])
 
 
 def sample(

@@ -315,7 +315,8 @@ class Conductor:
             "tier": tier,
             "safer_tier": safer_tier,
         }
-        limits = Limits(spec.timeout_s, self._limits.silence_s, self._limits.idle_s)
+        total_s = choice.card.timeout_s if choice and choice.card.timeout_s else spec.timeout_s
+        limits = Limits(total_s, self._limits.silence_s, self._limits.idle_s)
         measured = Measured()
         if self.cancel.is_set():
             raise Cancelled

@@ -65,6 +65,19 @@ NOTICES = {
         "None of the {count} props could be built; the first failed because {reason}.",
         "{count} 个道具均无法构建；首个失败原因：{reason_zh}。",
     ),
+    "props.coarse_mesh": (
+        "There was only memory for the Gaussians of “{label}”; its mesh is a coarse outline of them.",
+        "内存仅够生成“{label}”的高斯；其网格仅为粗略轮廓。",
+    ),
+    "props.too_many_voxels": (
+        "“{label}” fills {voxels} voxels, too many for a fine mesh in this machine's memory; its mesh is a coarse "
+        "outline. Its Gaussians are complete.",
+        "“{label}”占用 {voxels} 个体素，本机内存不足以生成精细网格；其网格仅为粗略轮廓。高斯是完整的。",
+    ),
+    "props.wider_numbers": (
+        "The generator left the range of 16-bit numbers, so part of it was computed again in wider ones.",
+        "生成器超出 16 位数值范围，部分已用更宽的数值重新计算。",
+    ),
     "props.small_crop": (
         "“{label}” is only {side} pixels large in the still; its mesh will be coarse.",
         "“{label}”在剧照中仅 {side} 像素大；其网格会较粗糙。",

@@ -33,6 +33,11 @@ WEIGHTS = (
     _file("slat_dec_mesh_swin8_B_64l8m256c_fp16.safetensors", 181_903_412, "mesh_decoder"),
 )
 
+# The pipeline's own parameters; they win over those written in `config`.
+SETTINGS = WeightFile(
+    "pipeline.json", 2_000, None, f"{REPOSITORY.removesuffix('/ckpts')}/pipeline.json", bytes_exact=False
+)
+
 CARDS = (
     EngineCard(
         name="trellis",
@@ -48,7 +53,7 @@ CARDS = (
             note="The networks are written anew here; none of TRELLIS' non-commercial extensions is used.",
         ),
         entry="worker.engines.trellis.engine:Trellis",
-        weights=WEIGHTS,
+        weights=(*WEIGHTS, SETTINGS),
         devices=("cuda", "cpu"),
         memory_mb={"full": 8192, "sequential": 6656, "low": 6144, "gaussians": 5120, "cpu": 10240},
         tier_devices={
@@ -58,6 +63,8 @@ CARDS = (
             "gaussians": ("cuda",),
             "cpu": ("cpu",),
         },
+        named_only=("cpu",),
+        timeout_s=24 * 3600.0,  # on a CPU; a GPU that stands still is noticed all the same
         priority=10,
         needs=("torch", "safetensors"),
         install_hint="assetize engines install trellis",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from worker.nn.dinov2 import DinoConfig
-from worker.nn.flow import Sampling
+from worker.nn.sizes import DinoConfig, Sampling
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,10 @@ def prop_record(session: SessionData, prop: PropEntry) -> Flat:
     for key in ("silhouette_iou", "pose_confidence", "instance_of"):
         if prop.entry.get(key) is not None:
             flat[key] = prop.entry[key]
+    made = ((session.stage("props").get("details") or {}).get("props") or {}).get(prop.id) or {}
+    for name, key in (("build_seconds", "seconds"), ("build_memory_mb", "memory_mb"), ("build_gpu_mb", "gpu_mb")):
+        if isinstance(made.get(key), int | float):
+            flat[name] = float(made[key])
     for key in ("doi_name", "referent_type", "referent_sub_type", "referent_name"):
         if isinstance(system.get(key), str):
             flat[key] = system[key]

@@ -239,6 +239,21 @@ def test_large_maps_are_thinned():
 # --- records
 
 
+def test_a_prop_tells_what_building_it_took(folder):
+    assert not any(key.startswith("assetize_build") for key in record.prop_record(*_first(folder)))
+    facts = {"seconds": 12.5, "memory_mb": 2048.0, "gpu_mb": None}
+    prop_id = read_session(folder).props[0].id
+    edit(folder, lambda d: d["stages"]["props"].update(details={"props": {prop_id: facts}}))
+    flat = record.prop_record(*_first(folder))
+    assert flat["assetize_build_seconds"] == 12.5 and flat["assetize_build_memory_mb"] == 2048.0
+    assert "assetize_build_gpu_mb" not in flat, "no GPU was used"
+
+
+def _first(folder):
+    session = read_session(folder)
+    return session, session.props[0]
+
+
 def test_records_fit_blenders_properties(session_folder):
     session = read_session(session_folder)
     flat = record.prop_record(session, session.props[0])

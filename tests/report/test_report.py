@@ -132,6 +132,25 @@ def test_the_gpus_memory_stands_beside_the_main_memory(whole) -> None:
     assert html_of(folder, session).count("<small>GPU 4567 MB") == 2, "the stage's row and the total"
 
 
+def test_each_prop_tells_who_made_it_and_what_it_took(whole) -> None:
+    folder, session = whole
+    stage = session.stages["props"]
+    stage.engine, stage.licence_code, stage.licence_weights = "trellis", "MIT", "MIT (Microsoft)"
+    stage.details = {"props": {"prop_01": {"seconds": 12.34, "memory_mb": 2345.6, "gpu_mb": 7890.1,
+                                           "measured": {"crop_score": 0.83, "voxels": 21400.0}}}}
+    html = html_of(folder, session)
+    article = html[html.index('<article class="prop"') : html.index("</article>")]
+    assert "trellis" in article and "MIT (Microsoft)" in article and "commercial use: under terms" in article
+    assert "12.3 s" in article and "2346 MB" in article and "7890 MB GPU" in article
+    assert "crop quality" in article and "0.83" in article and "21,400" in article
+    assert 'class="turntable"><img src="data:image/webp;base64,' in article
+    manifest = HarvestManifest.model_validate_json(folder.harvest_manifest.read_text("utf-8"))
+    assert "cut by the frame" not in article
+    manifest.props[0].truncated = manifest.props[0].occluded = True
+    write_json(folder.harvest_manifest, manifest.model_dump(mode="json", by_alias=True))
+    assert "cut by the frame" in html_of(folder, session) and "部分被遮挡" in html_of(folder, session)
+
+
 def test_hostile_names_and_engine_words_stay_text(whole) -> None:
     html = html_of(*whole)
     assert "<script>alert" not in html and "<b>person" not in html

@@ -70,9 +70,13 @@ class Assembler:
                 "camera_from_prop": [list(row) for row in placed.camera_from_prop],
                 "dimensions": placed.dimensions.model_dump(),
                 "silhouette_iou": placed.silhouette_iou,
+                "pose_confidence": placed.pose_confidence,
                 "grounded": placed.grounded,
                 "instance_of": placed.instance_of,
             }
+        made = session.stages["props"].details.get("props", {}).get(prop.id) if "props" in session.stages else None
+        if made is not None:  # not its seconds and megabytes: the same run gives the same record
+            structure["made"] = {key: made[key] for key in ("triangles", "gaussians", "measured") if key in made}
         title = f"{prop.label} ({prop.id})"
         return self._record(
             asset=prop.id,

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from worker.formats.glb import read_glb
 from worker.formats.image import read_rgb
 from worker.formats.mesh import TexturedMesh
 from worker.formats.pointmap import read_pointmap
 from worker.formats.silhouette import rasterise
-from worker.report import embed
+from worker.report import embed, turntable
 from worker.session.harvest import HarvestedProp, HarvestManifest
 from worker.session.layout import SessionFolder
 from worker.session.model import KeyLight, LightRecord, PlacedProp, Session
@@ -42,6 +43,8 @@ FIGURES: dict[str, tuple[str, str, str]] = {
     "mean_iou": ("mean silhouette IoU", "平均轮廓交并比", "{:.2f}"),
     "holes_share": ("holes", "空洞", "{:.1%}"),
     "key_confidence": ("key light confidence", "主光置信度", "{:.2f}"),
+    "crop_score": ("crop quality", "抠图质量", "{:.2f}"),
+    "iou": ("engine's own silhouette IoU", "引擎自身轮廓交并比", "{:.2f}"),
     "silhouette_iou": ("silhouette IoU", "轮廓交并比", "{:.2f}"),
 }
 
@@ -156,7 +159,7 @@ def _stages(session: Session) -> list[dict[str, Any]]:
     rows = []
     for name, record in session.stages.items():
         figures = [
-            (*_figure_name(code), FIGURES[code][2].format(value) if code in FIGURES else f"{value:.4g}")
+            (*_figure_name(code), _figure(code, value))
             for code, value in record.quality.items()
             if value is not None and math.isfinite(value)
         ]
@@ -168,6 +171,12 @@ def _stages(session: Session) -> list[dict[str, Any]]:
             "figures": figures,
         })
     return rows
+
+
+def _figure(code: str, value: float) -> str:
+    if code in FIGURES:
+        return FIGURES[code][2].format(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _figure_name(code: str) -> tuple[str, str]:
@@ -209,7 +218,18 @@ def _prop(
         "has_built": built is not None,
         "relit": embed.picture(folder.prop_relit(prop.id), 2 * embed.CROP_SIDE),
         "mesh": blocks["meshes"].get(prop.id),
+        "turntable": None if mesh is None else embed.encoded(Image.fromarray(turntable.strip(mesh))),
+        "made": _made(session, prop.id) if mesh is not None else None,
     }
+
+
+def _made(session: Session, prop_id: str) -> dict[str, Any]:
+    """How a prop was made: the stage's record (engine, licence) and what building this one took."""
+    record = session.stages["props"]
+    facts = record.details.get("props", {}).get(prop_id, {})
+    measured = [(*_figure_name(code), _figure(code, value)) for code, value in facts.get("measured", {}).items()]
+    return {"record": record, "seconds": facts.get("seconds"), "memory_mb": facts.get("memory_mb"),
+            "gpu_mb": facts.get("gpu_mb"), "measured": measured}  # fmt: skip
 
 
 def _light(light: LightRecord | None) -> dict[str, Any] | None:

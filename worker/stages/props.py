@@ -21,6 +21,7 @@ from worker.formats.image import read_rgb
 from worker.formats.pointmap import Pointmap, intrinsics_from_hfov, read_pointmap
 from worker.session.harvest import HarvestedProp, HarvestManifest
 from worker.stages.base import StageContext, StageResult, StageSpec
+from worker.stages.meter import MemoryMeter
 
 SPEC = StageSpec(
     name="props",
@@ -109,7 +110,8 @@ def run(ctx: StageContext) -> StageResult:
         started = time.perf_counter()
         try:
             request = _request(ctx, manifest, prop, pointmap, relief)
-            result: PropResult = ctx.run_engine(request, number / count, (number + 0.8) / count)
+            with MemoryMeter() as meter:
+                result: PropResult = ctx.run_engine(request, number / count, (number + 0.8) / count)
             _stand_on_origin(result)
             glb, ply = ctx.folder.prop_glb(prop.id), ctx.folder.prop_ply(prop.id)
             write_glb(glb, result.mesh, prop.id, {"label": prop.label, "id": prop.id})
@@ -122,7 +124,7 @@ def run(ctx: StageContext) -> StageResult:
             en, zh = failed[prop.id] = _sentence(error)
             ctx.warn("props.not_built", degraded=True, label=prop.label, id=prop.id, reason=en, reason_zh=zh)
             continue
-        built[prop.id] = _facts(result, time.perf_counter() - started)
+        built[prop.id] = _facts(result, time.perf_counter() - started, meter)
         if len(result.mesh.faces) > request.triangle_budget:
             ctx.warn("props.over_budget", label=prop.label, triangles=len(result.mesh.faces),
                      budget=request.triangle_budget)
@@ -188,9 +190,13 @@ def _stand_on_origin(result: PropResult) -> None:
         result.gaussians = replace(result.gaussians, position=result.gaussians.position - origin)
 
 
-def _facts(result: PropResult, seconds: float) -> dict[str, Any]:
-    """What placement and report need to know of a built prop; `camera_from_prop` is the engine's own pose, if any."""
+def _facts(result: PropResult, seconds: float, meter: MemoryMeter) -> dict[str, Any]:
+    """What placement, report and panel need to know of a built prop; `camera_from_prop` is the engine's own pose, if
+    any, `measured` its own figures. An engine in another process tells `gpu_mb` itself.
+    """
     pose = result.camera_from_prop
+    measured = {name: round(float(value), 4) for name, value in result.measured.items()}
+    gpu_mb = measured.pop("gpu_mb", meter.gpu_mb)
     return {
         "triangles": len(result.mesh.faces),
         "vertices": len(result.mesh.vertices),
@@ -199,7 +205,9 @@ def _facts(result: PropResult, seconds: float) -> dict[str, Any]:
         "metric": result.metric,
         "camera_from_prop": None if pose is None else pose.astype(float).tolist(),
         "seconds": round(seconds, 3),
-        "measured": {name: round(float(value), 4) for name, value in result.measured.items()},
+        "memory_mb": round(meter.memory_mb, 1),
+        "gpu_mb": None if gpu_mb is None else round(gpu_mb, 1),
+        "measured": measured,
     }
 
 

@@ -1,0 +1,59 @@
+"""How much memory a stretch of work took at its worst."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from types import TracebackType
+
+import psutil
+
+_SAMPLE_S = 0.05
+
+
+class MemoryMeter:
+    """`with MemoryMeter() as meter: ...`, then `meter.memory_mb` and `meter.gpu_mb`.
+
+    Main memory: what this process and its children hold, sampled while the block runs, so a short spike may be missed.
+    GPU: what torch of this process had given out at most, exactly; None where it runs on no NVIDIA GPU.
+    """
+
+    def __init__(self) -> None:
+        self.memory_mb = 0.0
+        self.gpu_mb: float | None = None
+        self._process = psutil.Process()
+        self._done = threading.Event()
+
+    def __enter__(self) -> MemoryMeter:
+        self._sample()
+        if cuda := _cuda():
+            cuda.reset_peak_memory_stats()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, _: TracebackType | None) -> None:
+        self._done.set()
+        self._thread.join()
+        self._sample()
+        if cuda := _cuda():
+            self.gpu_mb = cuda.max_memory_allocated() / 2**20
+
+    def _watch(self) -> None:
+        while not self._done.wait(_SAMPLE_S):
+            self._sample()
+
+    def _sample(self) -> None:
+        held = 0.0
+        with contextlib.suppress(psutil.Error):
+            for process in (self._process, *self._process.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    held += process.memory_info().rss / 2**20
+        self.memory_mb = max(self.memory_mb, held)
+
+
+def _cuda():  # type: ignore[no-untyped-def]
+    """torch.cuda where an engine has brought torch and uses it; never imports it."""
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    return cuda if cuda is not None and cuda.is_initialized() else None

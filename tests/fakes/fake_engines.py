@@ -34,6 +34,8 @@ class Faulty(Echo):
                 return {**answer, "cloud": [{"scale": np.array([1.0, np.nan])}]}
             if request["action"] == "cuda_oom":
                 raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            if request["action"] == "gpu_fault":
+                raise RuntimeError("CUDA error: an illegal memory access was encountered\nCompile with ...")
             if request["action"] == "native":
                 os.kill(os.getpid(), signal.SIGSEGV)
         return answer

@@ -70,6 +70,13 @@ def is_out_of_memory(fault: BaseException) -> bool:
     return bool(names & _OUT_OF_MEMORY) or any(text in str(fault).lower() for text in _OUT_OF_MEMORY_TEXT)
 
 
+def is_device_fault(fault: BaseException) -> bool:
+    """Whether the GPU itself failed (an illegal access, an assertion in a kernel). All that its process asks of the
+    GPU afterwards fails too."""
+    kinds = {kind.__name__ for kind in type(fault).__mro__}
+    return "AcceleratorError" in kinds or any(text in str(fault) for text in ("CUDA error", "CUDNN_STATUS", "CUBLAS_"))
+
+
 def _error_fields(fault: BaseException) -> dict[str, Any]:
     """How a failure travels: `type` tells the conductor what to do, the rest what to say."""
     if isinstance(fault, AssetizeError):
@@ -84,6 +91,8 @@ def _error_fields(fault: BaseException) -> dict[str, Any]:
             "zh": "输出文件夹所在磁盘已满。请清理空间后再次运行同一命令，即可继续。",
             "fix": None,
         }
+    if is_device_fault(fault):
+        return {"type": "DeviceFault", "text": str(fault).splitlines()[0][:200]}
     if type(fault).__name__ == "NotFinite":
         return {"type": "NotFinite", "text": str(fault)}
     return {"type": "Fault", "text": f"{type(fault).__name__}: {fault}"}

@@ -277,9 +277,9 @@ class Conductor:
             except StageRaised as raised:
                 kind, error = raised.fields["type"], self._error_from(spec, raised.fields)
                 gave_none |= kind == "NotFinite"
-                how = sentences.NOT_FINITE if kind == "NotFinite" else sentences.OUT_OF_MEMORY
+                how = sentences.HOW.get(kind, "")
                 may_fit = safer is not None or attempt < ATTEMPTS
-                again = kind == "NotFinite" or (kind == "OutOfMemory" and may_fit)
+                again = {"NotFinite": True, "OutOfMemory": may_fit, "DeviceFault": attempt < ATTEMPTS}.get(kind, False)
             else:
                 self._take(spec, record, fields)
                 if attempt == 1:
@@ -333,8 +333,9 @@ class Conductor:
             return told
         except StageRaised as raised:
             told = raised.fields
+            if told["type"] in ("OutOfMemory", "DeviceFault"):
+                host.kill()  # what it holds, and what is broken in it, goes for sure only with the process
             if told["type"] == "OutOfMemory":
-                host.kill()  # what it holds is gone for sure only with the process
                 self._pool.make_room(host)
             raise
         finally:
@@ -373,6 +374,8 @@ class Conductor:
             return kind(fields["code"], fields["en"], fields["zh"], fields["fix"])
         if fields["type"] == "OutOfMemory":
             return sentences.out_of_memory(spec)
+        if fields["type"] == "DeviceFault":
+            return sentences.device_fault(spec, fields["text"])
         return sentences.fault(spec, fields["text"])
 
     # --- small change -----------------------------------------------------------------------------------------------

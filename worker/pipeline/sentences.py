@@ -51,14 +51,17 @@ def retried(how: str, safer_tier: str | None) -> Notice:
     tier_zh = f"（改用更省内存的“{safer_tier}”档）" if safer_tier else ""
     return Notice(
         code="stage.retried",
-        en=f"The first attempt ended early ({how}); it was tried again{tier_en}.",
-        zh=f"首次尝试中途结束（{how}），已重试{tier_zh}。",
+        en=f"An attempt ended early ({how}); it was tried again{tier_en}.",
+        zh=f"一次尝试中途结束（{how}），已重试{tier_zh}。",
         params={"how": how, "tier": safer_tier},
     )
 
 
-OUT_OF_MEMORY = "running out of memory"
-NOT_FINITE = "giving numbers that are none"
+HOW = {  # what ended an attempt, by what the host says of it
+    "OutOfMemory": "running out of memory",
+    "NotFinite": "giving numbers that are none",
+    "DeviceFault": "a fault of the GPU",
+}
 
 
 def stage_ended(spec: StageSpec, end: HostDied | HostHung) -> StageError:
@@ -80,6 +83,16 @@ def out_of_memory(spec: StageSpec) -> StageError:
         "that use the GPU, or use a smaller still, then run the same command: it resumes here.",
         f"{spec.title_zh}：最后一次尝试仍内存不足。请关闭其他程序（尤其是占用显卡的程序）或使用较小的图片，"
         "再运行同一命令即可从此处继续。",
+    )
+
+
+def device_fault(spec: StageSpec, text: str) -> StageError:
+    return StageError(
+        "stage.device_fault",
+        f"{spec.title_en}: the GPU failed twice ({text}). The rest goes on without it. Update the GPU's driver, undo "
+        f"any overclocking, or use another engine; logs/{spec.name}.log has the details.",
+        f"{spec.title_zh}：显卡两次出错（{text}）。其余阶段继续。请更新显卡驱动、取消超频，或改用其他引擎；"
+        f"详情见 logs/{spec.name}.log。",
     )
 
 

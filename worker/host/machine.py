@@ -98,6 +98,7 @@ def _gpus() -> tuple[Gpu, ...]:
         answer = subprocess.run(
             [tool, "--query-gpu=index,uuid,memory.total,driver_version,name", "--format=csv,noheader,nounits"],
             capture_output=True, text=True, timeout=10, check=True, stdin=subprocess.DEVNULL,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
     except (OSError, subprocess.SubprocessError):
         return ()

@@ -97,7 +97,8 @@ def check(engine: str, file: WeightFile, on_bytes: OnBytes) -> Receipt:
     receipt = Receipt(path.stat().st_size, sha256, file.source)
     _verify(engine, file, path, receipt, None)
     if store.receipt_of(path) is None:
-        _write_receipt(path, receipt)
+        with contextlib.suppress(OSError):  # a share that others look after may be for reading only
+            _write_receipt(path, receipt)
     return receipt
 
 

@@ -15,6 +15,9 @@ from worker.engines.card import WeightFile
 from worker.errors import WeightsError
 from worker.weights import sentences
 
+# A film in the making is nobody's business: the hub is asked for files and told nothing else. Read at its first import.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
 _HUB = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^/]+))?/(?P<path>.+)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TIMEOUT_S = 20.0

@@ -177,3 +177,11 @@ def test_every_edge_belongs_to_one_patch():
         crossed = [e for e, (a, b) in enumerate(EDGES) if (case >> a & 1) != (case >> b & 1)]
         assert np.flatnonzero(known.patch[case] >= 0).tolist() == crossed
         assert known.count[case] == known.patch[case].max() + 1
+
+
+@pytest.mark.gpu
+def test_the_gpu_draws_the_same_surface():
+    given = draw(48, "shell", seed=2)
+    ours, theirs = extract(*given, resolution=48), extract(*(part.cuda() for part in given), resolution=48)
+    assert torch.equal(ours[1], theirs[1].cpu())
+    assert torch.allclose(ours[0], theirs[0].cpu(), atol=1e-5) and torch.allclose(ours[2], theirs[2].cpu(), atol=1e-4)

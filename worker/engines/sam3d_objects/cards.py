@@ -25,6 +25,7 @@ CARDS = (
         entry="worker.engines.sam3d_objects.engine:Sam3dObjects",
         devices=("cuda",),
         memory_mb={"full": 22_000},  # Meta states 32 GB; cards of 24 GB run some props and run out on others
+        timeout_s=7200.0,  # a minute or two a prop, and minutes to load
         priority=3,
         own_check="worker.engines.sam3d_objects.settings:missing",
     ),

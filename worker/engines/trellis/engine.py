@@ -72,7 +72,8 @@ class Trellis:
             vertices, faces, colours, request.triangle_budget, request.label,
             progress=lambda f: progress(0.85 + 0.15 * f),
         )  # fmt: skip
-        return PropResult(baked.mesh, cloud, None, metric=False, notices=[*notices, *baked.notices])
+        measured = {"crop_score": seen.score}
+        return PropResult(baked.mesh, cloud, None, False, [*notices, *baked.notices], measured)
 
 
 def surface_of(found: Generated) -> tuple[F32, np.ndarray, F32]:

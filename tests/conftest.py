@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -24,3 +25,10 @@ def repo_root() -> Path:
 @pytest.fixture(scope="session")
 def examples_dir() -> Path:
     return ROOT / "examples"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say why tests were skipped where nobody wrote it beside them."""
+    if importlib.util.find_spec("torch") is None:
+        text = "PyTorch is not installed, so tests of the large networks were skipped; this brings it: "
+        terminalreporter.write_line(text + "python3 install/bootstrap.py gpu --device cpu")

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from worker.errors import Cancelled, EngineUnavailable, ExitCode, InputError, OutputError
-from worker.host.machine import Machine
+from worker.host.machine import Gpu, Machine
 from worker.host.pool import HostPool
 from worker.host.process import Limits
 from worker.pipeline import folder as folders
@@ -256,6 +256,21 @@ def test_an_engine_that_fails_goes_to_safer_tiers(
         assert record["error"]["code"] == codes[order.partition(":")[0]]
     if order == "nan:full,half":
         assert "result.cloud[0].scale" in record["error"]["en"] and "NaN" in record["error"]["zh"]
+
+
+def test_the_next_still_does_not_run_out_of_the_gpu_again(
+    run: Runner, still: Still, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tier that held is kept, and said, and its engine stays warm."""
+    gpus = (Gpu("A", 8000, "580"),)
+    monkeypatch.setitem(globals(), "MACHINE", Machine(2, 8000, gpus))
+    with_engine(run, "Faulty", devices=("cuda",))
+    with HostPool(budget_mb=10**6, gpus=gpus) as run.pool:
+        first = written(run(still("one.png", scene=["cuda_oom:full"])).folder)["stages"]["scene"]
+        second = written(run(still("two.png", scene=["ok"])).folder)["stages"]["scene"]
+    assert (first["tier"], first["attempts"], second["tier"], second["attempts"]) == ("half", 2, "half", 1)
+    assert [warning["code"] for warning in second["warnings"]] == ["stage.tier_kept"]
+    assert second["details"]["host"] == first["details"]["host"] and second["details"]["loads"] == 1
 
 
 def test_numbers_that_are_none_have_no_second_try_without_a_safer_tier(run: Runner, still: Still) -> None:

@@ -182,9 +182,16 @@ def test_where_memory_ran_out_only_its_neighbours_go(fakes: None) -> None:
     with HostPool(budget_mb=20_000, gpus=GPUS) as pool:
         hosts = [pool.host_for(one, "full", "cuda") for one in cards]
         assert [host.gpu for host in hosts] == [0, 3, 0]
-        pool.host_for(card("plain", "scene"), "full")
-        pool.make_room(hosts[2])
+        plain = pool.host_for(card("plain", "scene"), "full")
+        pool.ran_out(hosts[2], "full")
         assert set(pool.pids()) == {"two", "three", "plain"}
+        assert pool.tiers_left(cards[2], ("full", "low")) == ("low",)
+        assert pool.tiers_left(cards[2], ["full"]) == ("full",), "at least one is left"
+        pool.ran_out(plain, "full")
+        assert set(pool.pids()) == {"plain"} and pool.tiers_left(card("plain", "scene"), ("full",)) == ("full",)
+        hosts[2] = pool.host_for(cards[2], "full", "cuda")
+        pool.retire_idle(-10.0)
+        assert pool.tiers_left(cards[2], ("full", "low")) == ("full", "low"), "what retired is forgotten"
 
 
 @pytest.mark.parametrize(

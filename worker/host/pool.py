@@ -50,6 +50,7 @@ class HostPool:
         self._budget_mb = budget_mb
         self._gpu_budgets_mb = _gpu_budgets(this_machine().gpus if gpus is None else gpus, *share)
         self._hosts: dict[str, HostProcess] = {}
+        self._ran_out: dict[str, set[str]] = {}  # by host: tiers that the GPU had no memory for
         self._lock = threading.Lock()
 
     def __enter__(self) -> HostPool:
@@ -105,12 +106,23 @@ class HostPool:
         while others and max(need, mine) + sum(map(takes, others)) > budget_mb:
             self._drop(others.pop(0).name)
 
-    def make_room(self, host: HostProcess) -> None:
-        """Memory ran out in this host: every other that takes of the same memory goes before the next try."""
+    def ran_out(self, host: HostProcess, tier: str) -> None:
+        """Memory ran out in this host: every other that takes of the same memory goes before the next try.
+
+        Of a GPU the tier is remembered until the host retires: engines there work at one size whatever the still's, so
+        the next still would only load and fail again.
+        """
         with self._lock:
+            if host.gpu is not None:
+                self._ran_out.setdefault(host.name, set()).add(tier)
             for other in list(self._hosts.values()):
                 if other is not host and (host.gpu is None or other.gpu == host.gpu):
                     self._drop(other.name)
+
+    def tiers_left(self, card: EngineCard, tiers: Sequence[str]) -> tuple[str, ...]:
+        """Those of `tiers` that did not run out of the GPU's memory lately; at least the last."""
+        full = self._ran_out.get(host_name(card), set())
+        return tuple(tier for tier in tiers if tier not in full) or tuple(tiers[-1:])
 
     def _drop(self, name: str) -> None:
         self._hosts.pop(name).close()
@@ -121,6 +133,7 @@ class HostPool:
             old = [name for name, host in self._hosts.items() if time.monotonic() - host.last_used > seconds]
             for name in old:
                 self._drop(name)
+                self._ran_out.pop(name, None)
 
     def pids(self) -> dict[str, int]:
         with self._lock:

@@ -259,8 +259,10 @@ class Conductor:
     def _attempts(self, spec: StageSpec, record: StageRecord, choice: registry.Choice | None) -> None:
         """Try, and try again at the next safer memory tier: once where the host crashed, hung or gave no numbers; as
         often as there is a safer tier where memory ran out, and at least once."""
-        tiers = list(choice.tiers if choice else ("",))
+        tiers = list(self._pool.tiers_left(choice.card, choice.tiers) if choice else ("",))
         self._describe_engine(record, choice)
+        if choice and tiers[0] != choice.tier:
+            self._warn(spec, record, sentences.tier_kept(choice.tier, tiers[0]))
         attempt, gave_none = 0, False
         while True:
             attempt, tier = attempt + 1, tiers.pop(0)
@@ -336,7 +338,7 @@ class Conductor:
             if told["type"] in ("OutOfMemory", "DeviceFault"):
                 host.kill()  # what it holds, and what is broken in it, goes for sure only with the process
             if told["type"] == "OutOfMemory":
-                self._pool.make_room(host)
+                self._pool.ran_out(host, tier)
             raise
         finally:
             record.seconds = round(measured.seconds, 3)

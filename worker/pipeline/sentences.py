@@ -64,6 +64,15 @@ HOW = {  # what ended an attempt, by what the host says of it
 }
 
 
+def tier_kept(best: str, taken: str) -> Notice:
+    return Notice(
+        code="stage.tier_kept",
+        en=f"The GPU had no room for the memory tier “{best}” at an earlier still; “{taken}” was taken from the start.",
+        zh=f"处理之前的图片时显存不足以使用“{best}”档，本次直接使用“{taken}”档。",
+        params={"best": best, "tier": taken},
+    )
+
+
 def stage_ended(spec: StageSpec, end: HostDied | HostHung) -> StageError:
     code = "stage.crashed" if isinstance(end, HostDied) else "stage.hung"
     verb, verb_zh = ("crashed", "崩溃") if isinstance(end, HostDied) else ("was stopped", "被终止")

@@ -78,8 +78,11 @@ def _set(stage: str) -> Any:
     return write
 
 
-def draw(layout: Any, owner: Any, language: str, sentence: Any) -> None:
-    """One row a stage, below it the licence of who would do it, or why it cannot."""
+def draw(layout: Any, owner: Any, language: str, sentence: Any, lines: Any) -> None:
+    """One row a stage; below it who would do it, on what terms and where, or why it cannot.
+
+    `sentence` draws a message with its remedy, `lines` parts a text.
+    """
     for stage in STAGES:
         layout.prop(owner, f"pick_{stage}")
         name = name_of(owner, stage)
@@ -88,10 +91,14 @@ def draw(layout: Any, owner: Any, language: str, sentence: Any) -> None:
             continue
         if not engine.get("ready"):
             sentence(layout, engines.why_not(engine, language), engines.mends(engine) or None)
-        told = [engines.licence(engine), _(engines.badge(engine)), engines.place(engine)]
-        if name == "auto":
-            told.insert(0, str(engine["title"]))
-        row = layout.row()
-        row.active = False
+        told = [engine["name"] if name == "auto" else "", _(engines.badge(engine)), engines.place(engine)]
+        column = layout.column(align=True)
+        column.scale_y = 0.8
+        free = engine.get("commercial_use") == "yes"
+        row = column.row()
         row.alert = engine.get("commercial_use") == "no"
-        row.label(text=" · ".join(part for part in told if part), translate=False)
+        row.label(text=" · ".join(part for part in told if part), icon="BLANK1" if free else "INFO", translate=False)
+        if name != "auto" or not free:
+            for line in lines(engines.licence(engine)):
+                column.label(text=line, icon="BLANK1", translate=False)
+        layout.separator(factor=0.5)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,31 +68,46 @@ def draw_sentence(layout: Any, text: str, fix: str | None) -> None:
     """A message in lines that fit, and what mends it: a button of ours, or a command to copy into a terminal."""
     box = layout.box()
     box.alert = True
-    width = max(24, bpy.context.region.width // 9) if bpy.context.region is not None else 40
-    for number, line in enumerate(wrapped(text, width)):
-        box.label(text=line, icon="ERROR" if number == 0 else "BLANK1", translate=False)
+    column = box.column(align=True)
+    column.scale_y = 0.8
+    for number, line in enumerate(lines(text)):
+        column.label(text=line, icon="ERROR" if number == 0 else "BLANK1", translate=False)
     if fix and fix.startswith("assetize."):
         box.operator(fix)
     elif fix:
         row = box.row()
-        row.alert = False
         row.label(text=fix, icon="CONSOLE", translate=False)
         row.operator("assetize.copy", text="", icon="COPYDOWN").text = fix
 
 
+def columns() -> int:
+    """How many Latin letters a line of the panel holds."""
+    region = bpy.context.region
+    return max(24, int(region.width / bpy.context.preferences.system.ui_scale) // 9) if region is not None else 40
+
+
+def lines(text: str) -> list[str]:
+    return wrapped(text, columns())
+
+
 def wrapped(text: str, width: int) -> list[str]:
-    """Lines of at most `width` columns; Chinese characters count two and may part anywhere."""
+    """Lines of at most `width` columns; Chinese characters count two and may part anywhere but before a full stop."""
     lines, line, used = [], "", 0
     words: list[str] = []
     for part in text.split(" "):
-        words += [part + " "] if part.isascii() else [*part, " "]
+        words += [part + " "] if part.isascii() else [*_UNITS.findall(part), " "]
     for word in words:
         size = sum(1 if char.isascii() else 2 for char in word)
         if used + size > width and line:
             lines.append(line.rstrip())
             line, used = "", 0
+        if word == " " and not line:
+            continue
         line, used = line + word, used + size
     return [*lines, line.rstrip()] if line.strip() else lines
+
+
+_UNITS = re.compile(r"[“（]?(?:[!-~]+|[^“（。，；：、！？）”])[。，；：、！？）”]*|.")
 
 
 def _job(layout: Any, job: Job, waiting: int) -> None:
@@ -204,7 +220,7 @@ class _Engines(_Tab):
         layout.use_property_decorate = False
         if not jobs.board().engines:
             layout.label(text="Start the worker to see what it has", icon="INFO")
-        engines.draw(layout, context.scene.assetize, language(), draw_sentence)
+        engines.draw(layout, context.scene.assetize, language(), draw_sentence, lines)
 
 
 class _Set(_Tab):

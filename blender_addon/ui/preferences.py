@@ -42,7 +42,7 @@ class ASSETIZE_Preferences(bpy.types.AddonPreferences):
     film_isan: bpy.props.StringProperty(name="ISAN", description="The film's ISAN")
 
     def draw(self, context: bpy.types.Context) -> None:
-        from .panels import draw_sentence, language
+        from .panels import draw_sentence, language, lines
 
         layout = self.layout
         layout.use_property_split = True
@@ -58,7 +58,7 @@ class ASSETIZE_Preferences(bpy.types.AddonPreferences):
         row = box.row()
         row.label(text="Engines", icon="MODIFIER")
         row.operator("assetize.engines", text="", icon="FILE_REFRESH")
-        engines.draw(box, self, language(), draw_sentence)
+        engines.draw(box, self, language(), draw_sentence, lines)
         box = layout.box()
         box.label(text="Studio", icon="USER")
         for name in ("producer", "doi_prefix", "film_title", "film_eidr", "film_isan"):

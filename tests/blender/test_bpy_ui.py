@@ -291,6 +291,11 @@ def test_boxes_are_counted_from_the_upper_left():
 def test_lines_fit_in_both_languages():
     text = "The worker was started but did not come up."
     assert panels.wrapped(text, 20) == ["The worker was", "started but did not", "come up."]
+    chinese = "geometry 阶段的引擎“mast3r”尚未安装（缺少 model.safetensors）。请用“assetize engines install”安装。"
+    for width in range(8, 60):
+        lines = panels.wrapped(chinese, width)
+        assert "".join(lines).replace(" ", "") == chinese.replace(" ", "")
+        assert not any(line[0] in "。，）”" for line in lines), lines
     assert all(len(line) <= 10 for line in panels.wrapped("已启动工作进程，但其未能就绪。原因见其日志。", 20))
 
 

@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -173,6 +174,24 @@ def real() -> Iterator[Real]:
     yield Real(folder)
     kept = ROOT / "dist" / "window"
     kept.mkdir(parents=True, exist_ok=True)
-    for picture in folder.glob("*.png"):
-        shutil.copy(picture, kept)
+    for artefact in [*folder.glob("*.png"), *folder.glob("watch.jsonl")]:
+        shutil.copy(artefact, kept)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def serve(real: Real) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Starts the worker's service outside of Blender's root, where Blender finds it by its announce file."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        line = [sys.executable, "-m", "worker", "serve", "--state_dir", str(real.state),
+                "--output_root", str(real.work / "out")]  # fmt: skip
+        started.append(subprocess.Popen(line, cwd=ROOT))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(20)

@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +21,6 @@ BUTTON_FROM_RIGHT, BUTTON_FROM_TOP = 120, 178
 NAMES = "sorted(item.name for item in bpy.data.objects)"
 STATES = "{job.name: job.state for job in board.jobs}"
 OURS = "sorted(item.name for item in bpy.data.objects if item.get('assetize_session'))"
-
-
-@pytest.fixture
-def serve(real: Any) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
-    """Starts the worker's service outside of Blender's root, where Blender finds it by its announce file."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start() -> subprocess.Popen[bytes]:
-        line = [sys.executable, "-m", "worker", "serve", "--state_dir", str(real.state),
-                "--output_root", str(real.work / "out")]  # fmt: skip
-        started.append(subprocess.Popen(line, cwd=ROOT))
-        return started[-1]
-
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(20)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

@@ -2,6 +2,7 @@
 """Assetize without a window.
 
     blender --background --python blender_addon/cli.py -- --input STILL.png
+    blender --background --python blender_addon/cli.py -- --input FOLDER_OF_STILLS
     blender --background --python blender_addon/cli.py -- --session DIR [--session DIR ...]
     blender --command assetize --session DIR --blend FILE.blend
     python blender_addon/cli.py -- --session DIR --blend FILE.blend --render OUT.png      (with the bpy wheel)
@@ -29,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     as_written = argparse.RawDescriptionHelpFormatter
     made = argparse.ArgumentParser("assetize", description=__doc__, formatter_class=as_written)
     what = made.add_mutually_exclusive_group(required=True)
-    what.add_argument("--input", action="append", metavar="STILL", help="a film still; may be given several times")
+    what.add_argument("--input", action="append", metavar="STILL", help="a still, or a folder of them; may be repeated")
     what.add_argument("--session", action="append", metavar="DIR", help="import this session only; may be repeated")
     made.add_argument("--blend", metavar="FILE", help="where to save (one session only)")
     made.add_argument("--output_root", "--output-root", default="outputs/pipeline_demo", help="where runs put sessions")
@@ -52,14 +53,17 @@ def main(argv: list[str]) -> int:
         arguments, for_worker = parser().parse_known_args(argv)
         if for_worker and arguments.session:
             parser().error(f"unknown arguments: {' '.join(for_worker)}")
-        if arguments.blend and len(arguments.session or arguments.input) > 1:
+        items = arguments.session or _stills(arguments.input)
+        if arguments.blend and len(items) > 1:
             parser().error("--blend names one file; for several sessions leave it out")
-        if arguments.render and len(arguments.session or arguments.input) > 1:
+        if arguments.render and len(items) > 1:
             parser().error("--render names one file; use it with one session")
     except SystemExit as stop:
         return OK if not stop.code else BAD_INPUT
-    worst = OK
-    for item in arguments.session or arguments.input:
+    worst = OK if items else BAD_INPUT
+    if not items:
+        print("assetize: there is no still in that folder.", file=sys.stderr)
+    for item in items:
         try:
             worst = max(worst, _one(item, arguments, for_worker))
         except AddonError as error:
@@ -73,6 +77,18 @@ def main(argv: list[str]) -> int:
             print("assetize: something went wrong inside the add-on; the lines above tell where.", file=sys.stderr)
             worst = INTERNAL
     return worst
+
+
+def _stills(inputs: list[str]) -> list[str]:
+    """Folders become the stills in them, by name."""
+    from .core.session import STILL_SUFFIXES
+
+    found: list[str] = []
+    for item in inputs:
+        path = Path(item)
+        inside = sorted(path.iterdir()) if path.is_dir() else [path]
+        found += [str(each) for each in inside if not path.is_dir() or each.suffix.lower() in STILL_SUFFIXES]
+    return found
 
 
 def _one(item: str, arguments: argparse.Namespace, for_worker: list[str]) -> int:

@@ -19,6 +19,7 @@ from .errors import FormatError, SessionError
 from .frames import F64, camera_height, level_from_camera, world_from_camera
 
 SCHEMA = "assetize.session/1"
+STILL_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".exr")
 
 STILL = "plate/still.png"
 CLEAN = "plate/clean.png"

@@ -7,7 +7,7 @@ from typing import Any
 
 import bpy
 
-from .operators import STILL_SUFFIXES
+from ..core.session import STILL_SUFFIXES
 
 
 class ASSETIZE_FH_still(bpy.types.FileHandler):

@@ -14,8 +14,6 @@ from ..core.errors import AddonError
 from ..core.worker import find_worker, run_worker
 from . import jobs, preferences, settings
 
-STILL_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".exr")
-
 
 def language() -> str:
     return str(bpy.app.translations.locale or "en")

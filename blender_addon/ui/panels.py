@@ -12,6 +12,7 @@ from bpy.app.translations import pgettext_iface as _
 
 from ..core.jobs import Job, Link
 from ..core.record import EDITABLE, PREFIX, RECORD_KEY
+from ..core.session import STILL_SUFFIXES
 from ..scene import metadata, sets
 from ..scene.props import RELIGHT
 from . import engines, jobs, operators, settings, thumbnail
@@ -28,7 +29,7 @@ def _still(layout: Any, context: bpy.types.Context) -> None:
     image = None if chosen.source else operators.reference_image(context)
     if chosen.source:
         path = Path(bpy.path.abspath(chosen.source))
-        icon = thumbnail.icon_of(path) if path.suffix.lower() in operators.STILL_SUFFIXES else 0
+        icon = thumbnail.icon_of(path) if path.suffix.lower() in STILL_SUFFIXES else 0
         if icon:
             row = layout.row()
             row.template_icon(icon, scale=4.0)

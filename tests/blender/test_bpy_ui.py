@@ -333,7 +333,29 @@ def test_image_runs_to_the_end_in_background(addon, session_folder, tmp_path, mo
     assert f"--input {still}" in (tmp_path / "argv").read_text()
 
 
+def test_a_worker_that_is_killed_is_told_and_nothing_is_imported(addon, tmp_path, monkeypatch):
+    script = tmp_path / "python_fake.py"
+    script.write_text("import os\nprint('{\"event\": \"session\", \"folder\": \"/f\"}', flush=True)\nos._exit(137)\n")
+    command = operators.find_worker.__globals__["WorkerCommand"]((sys.executable, str(script)))
+    monkeypatch.setattr(operators, "find_worker", lambda preferred: command)
+    still = tmp_path / "still.png"
+    still.write_bytes(b"x")
+    with pytest.raises(RuntimeError, match=r"ended before its time \(exit code 137\).*finished stages are kept"):
+        bpy.ops.assetize.image(filepath=str(still))
+    assert len(bpy.data.objects) == 0
+
+
 # --- command line
+
+
+def test_cli_takes_a_folder_of_stills(session_folder, tmp_path, monkeypatch, capsys):
+    for name in ("b.png", "a.JPG", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    asked = []
+    monkeypatch.setattr(cli, "_run_still", lambda still, *rest: (asked.append(Path(still).name), (2, None))[1])
+    assert cli.main(["--input", str(tmp_path)]) == 2 and asked == ["a.JPG", "b.png"]
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["--input", str(tmp_path / "empty")]) == 2 and "no still" in capsys.readouterr().err
 
 
 def test_cli_builds_saves_and_measures(session_folder, tmp_path, capsys):

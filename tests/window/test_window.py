@@ -143,3 +143,30 @@ def test_what_an_unkind_script_does(real: Any, serve: Any) -> None:
         assert "Traceback" not in window.log
     finally:
         window.close()
+
+
+def test_a_picture_dropped_onto_the_view(real: Any, serve: Any) -> None:
+    """Dragged from another window by the mouse, as from a file manager."""
+    if not real.can_click:
+        pytest.skip("needs the wrapper's mouse")
+    (still,) = stills(real, "street")
+    shutil.copy(Path(__file__).with_name("drag.py"), real.work)
+    real.install(real.build())
+    serve()
+    window = real.open()
+    try:
+        assert real.wait(lambda: window.ask("board.link.value") == "ready", 60)
+        window.x("python3 -c 'import gi; gi.require_version(\"Gtk\", \"3.0\")' 2>/dev/null && touch has_gtk || true")
+        if not (real.work / "has_gtk").exists():
+            pytest.skip("no GTK in Blender's root to drag from")
+        window.x(f"python3 drag.py {still} >drag.log 2>&1 & sleep 3")
+        x, y, width, height = window.place("view")
+        moves = "; ".join(f"xdotool mousemove {130 + (x + width // 2 - 130) * n // 10} "
+                          f"{675 + (y + height // 3 - 675) * n // 10}; sleep 0.3" for n in range(11))  # fmt: skip
+        window.x(f"xdotool mousemove 130 675; sleep 0.5; xdotool mousedown 1; sleep 0.5; {moves}; sleep 1; "
+                 "import -window root drag.png; xdotool mouseup 1; sleep 2")  # fmt: skip
+        window.shot("dropped")  # Blender asks what the picture is for; our line's letter is I
+        window.x("xdotool key i; sleep 1")
+        assert real.wait(lambda: still.name in window.ask(STATES), 30), window.log
+    finally:
+        window.close()

@@ -124,7 +124,11 @@ class Real:
 
     @property
     def environment(self) -> dict[str, str]:
-        return os.environ | {"HOME": str(self.home), "HOME_DIR": str(self.home), "XVFB": "0"}
+        # a wrapper's root sees the worker's Python by these folders, and knows of no environment but PASS_ENV
+        worker = {"ASSETIZE_WORKER": str(ROOT)}
+        seen = {str(folder) for folder in (ROOT, Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve())}
+        inside = {"BIND": " ".join(sorted(seen)), "PASS_ENV": f"ASSETIZE_WORKER={ROOT}"}
+        return os.environ | worker | inside | {"HOME": str(self.home), "HOME_DIR": str(self.home), "XVFB": "0"}
 
     def run(self, *arguments: str, code: int = 0, timeout: float = 300) -> str:
         """Blender without a window, to its end; what it said."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +50,16 @@ assert module.__name__ in bpy.context.preferences.addons and hasattr(bpy.types.S
 """
 
 
+def maker() -> Any:
+    """The analytic session of the add-on's tests."""
+    path = Path(__file__).resolve().parents[1] / "blender" / "make_session.py"
+    spec = importlib.util.spec_from_file_location("make_session", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def complaints(text: str) -> list[str]:
     """Lines that warn, of Blender's own noise only what has nothing to do with us."""
     lines = [line for line in text.splitlines() if re.search(r"(?i)warning|error|traceback|deprecat", line)]
@@ -61,6 +73,12 @@ def test_install_switch_upgrade_and_remove_leave_nothing(real: Any) -> None:
     name = "bl_ext.user_default.assetize"
     said = real.script(TRACES, name)
     assert "TRACES OK" in said and complaints(said) == []
+    session = maker().make_session(real.work / "set")
+    real.run("--command", "assetize", "--session", str(session), "--blend", str(real.work / "set.blend"))
+    said = real.script(f"import bpy\nbpy.ops.wm.open_mainfile(filepath={str(real.work / 'set.blend')!r})\n"
+                       "assert 'set camera' in bpy.data.objects and bpy.context.scene.camera\n")  # fmt: skip
+    assert complaints(said) == []
+    real.run("--command", "assetize", "--session", str(real.work / "none"), code=2)
     assert complaints(real.install(real.build("0.1.9"))) == []
     real.script(VERSION, "0.1.9")
     assert not list((real.home / ".config").rglob("waiting.json"))

@@ -145,6 +145,36 @@ def test_what_an_unkind_script_does(real: Any, serve: Any) -> None:
         window.close()
 
 
+def test_blender_starts_its_worker_and_takes_it_along(real: Any) -> None:
+    """Started by the panel's button, killed, started again by the button that mends it, ended with Blender."""
+    if not (ROOT / ".venv").exists():
+        pytest.skip("no .venv in the checkout to start the worker from")
+    (still,) = stills(real, "tabletop")
+    real.install(real.build())
+    window = real.open()
+    try:
+        window.ask("bpy.ops.assetize.worker_start()")
+        if not real.wait(lambda: window.ask("board.link.value") != "starting", 90) or window.ask("board.problem"):
+            log = real.state / "worker.log"
+            pytest.skip(f"the worker's Python does not run in this root: {log.read_text()[-500:]}")
+        first = window.ask("board.worker.pid")
+        window.ask(f"bpy.ops.assetize.image(filepath={str(still)!r})")
+        assert real.wait(lambda: "running" in window.ask(STATES).values(), 60)
+        for each in [*psutil.Process(first).children(recursive=True), psutil.Process(first)]:
+            each.kill()
+        assert real.wait(lambda: window.ask("board.problem and board.problem.fix") == "assetize.worker_start", 60)
+        window.ask("bpy.ops.assetize.worker_start()")
+        assert real.wait(lambda: window.ask("board.link.value") == "ready", 90)
+        second = window.ask("board.worker.pid")
+        assert second != first
+        assert real.wait(lambda: "running" in window.ask(STATES).values(), 60)  # it goes on by itself
+        hosts = psutil.Process(second).children(recursive=True)
+    finally:
+        window.close()
+    assert real.wait(lambda: not psutil.pid_exists(second), 30)
+    assert real.wait(lambda: not any(host.is_running() for host in hosts), 10)
+
+
 def test_a_picture_dropped_onto_the_view(real: Any, serve: Any) -> None:
     """Dragged from another window by the mouse, as from a file manager."""
     if not real.can_click:

@@ -133,6 +133,10 @@ def _job(layout: Any, job: Job, waiting: int) -> None:
         left = job.seconds_left()
         time = "" if left is None else f"  {int(left) // 60}:{int(left) % 60:02d}"
         box.progress(factor=job.fraction, text=f"{_(job.stage.replace('_', ' '))} {100 * job.fraction:.0f} %{time}")
+        if job.note:
+            row = box.row()
+            row.active = False
+            row.label(text=job.note, translate=False)
     elif job.state == "queued":
         box.label(text=_("Waiting, %d before it") % (job.position or 0), translate=False)
     if job.fetch is not None:

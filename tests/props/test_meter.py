@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from worker.stages.meter import MemoryMeter
+from worker.engines.meter import MemoryMeter
 
 
 def test_a_spike_is_seen_after_it_is_gone():

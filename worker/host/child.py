@@ -22,6 +22,7 @@ from typing import IO, Any, NoReturn
 
 import psutil
 
+from worker.engines import gpu_memory
 from worker.engines.card import EngineCard
 from worker.engines.contract import Engine
 from worker.errors import AssetizeError
@@ -100,7 +101,7 @@ def _error_fields(fault: BaseException) -> dict[str, Any]:
 
 def _peak_after_failure() -> float | None:
     try:
-        return torch_state.peak_gpu_memory_mb()
+        return gpu_memory.stage_peak_mb()
     except Exception:  # after some faults of CUDA every question to it fails too
         return None
 
@@ -137,7 +138,7 @@ class Host:
     def run_stage(self, request: dict[str, Any]) -> dict[str, Any]:
         stage = importlib.import_module(request["module"])
         base = importlib.import_module("worker.stages.base")
-        torch_state.begin_measuring()
+        gpu_memory.begin_stage()
         engine = card = None
         if request["card"] is not None:
             card = messages.card_from_json(request["card"])
@@ -174,7 +175,7 @@ class Host:
             "details": result.details,
             "degraded": bool(result.degraded or context.degraded),
             "warnings": [notice.model_dump() for notice in context.warnings],
-            "peak_gpu_memory_mb": torch_state.peak_gpu_memory_mb(),
+            "peak_gpu_memory_mb": gpu_memory.stage_peak_mb(),
         }
         plain: dict[str, Any] = messages.plain(fields)
         return plain

@@ -1,4 +1,4 @@
-"""What a host does to PyTorch around a stage, if an engine has loaded it: repeatable numbers, measured memory.
+"""What a host does to PyTorch before a stage, if an engine has loaded it.
 
 Nothing here imports torch: a host without such an engine must not pay for it.
 """
@@ -20,20 +20,3 @@ def make_repeatable(seed: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # a help for debugging that costs a pass over memory
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False  # it would choose by a race
-
-
-def _cuda() -> object | None:
-    torch = sys.modules.get("torch")
-    return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
-
-
-def begin_measuring() -> None:
-    if cuda := _cuda():
-        cuda.reset_peak_memory_stats()  # type: ignore[attr-defined]
-
-
-def peak_gpu_memory_mb() -> float | None:
-    """Most megabytes that tensors took of the GPU since `begin_measuring`; None where no CUDA device was used."""
-    if cuda := _cuda():
-        return float(cuda.max_memory_allocated()) / 2**20  # type: ignore[attr-defined]
-    return None

@@ -14,6 +14,7 @@ from PIL import Image
 
 from worker.arrays import F32
 from worker.engines.contract import PropRequest, PropResult
+from worker.engines.meter import MemoryMeter
 from worker.errors import StageError
 from worker.formats.gaussians import write_gaussians
 from worker.formats.glb import write_glb
@@ -21,7 +22,6 @@ from worker.formats.image import read_rgb
 from worker.formats.pointmap import Pointmap, intrinsics_from_hfov, read_pointmap
 from worker.session.harvest import HarvestedProp, HarvestManifest
 from worker.stages.base import StageContext, StageResult, StageSpec
-from worker.stages.meter import MemoryMeter
 
 SPEC = StageSpec(
     name="props",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 from types import TracebackType
 
 import psutil
+
+from worker.engines import gpu_memory
 
 _SAMPLE_S = 0.05
 
@@ -27,8 +28,7 @@ class MemoryMeter:
 
     def __enter__(self) -> MemoryMeter:
         self._sample()
-        if cuda := _cuda():
-            cuda.reset_peak_memory_stats()
+        gpu_memory.begin_stretch()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
         return self
@@ -37,8 +37,7 @@ class MemoryMeter:
         self._done.set()
         self._thread.join()
         self._sample()
-        if cuda := _cuda():
-            self.gpu_mb = cuda.max_memory_allocated() / 2**20
+        self.gpu_mb = gpu_memory.stretch_peak_mb()
 
     def _watch(self) -> None:
         while not self._done.wait(_SAMPLE_S):
@@ -51,9 +50,3 @@ class MemoryMeter:
                 with contextlib.suppress(psutil.Error):
                     held += process.memory_info().rss / 2**20
         self.memory_mb = max(self.memory_mb, held)
-
-
-def _cuda():  # type: ignore[no-untyped-def]
-    """torch.cuda where an engine has brought torch and uses it; never imports it."""
-    cuda = getattr(sys.modules.get("torch"), "cuda", None)
-    return cuda if cuda is not None and cuda.is_initialized() else None

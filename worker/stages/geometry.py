@@ -177,10 +177,12 @@ def _check(ctx: StageContext, result: GeometryResult, image: U8) -> float:
 
 
 def _thinned(result: GeometryResult, image: U8, most: int) -> tuple[F32, U8]:
-    """Trusted points and colours, every n-th row and column so that at most about `most` are left."""
-    step = math.ceil(math.sqrt(max(1.0, float(result.mask.sum()) / most)))
-    keep = result.mask[::step, ::step]
-    return result.points[::step, ::step][keep], image[::step, ::step][keep]
+    """Trusted points and colours, rows and columns left out evenly so that about `most` at most are left."""
+    step = math.sqrt(max(1.0, float(result.mask.sum()) / most))
+    rows, columns = (np.arange(0, length, step).astype(int) for length in result.mask.shape)
+    thin = np.ix_(rows, columns)
+    keep = result.mask[thin]
+    return result.points[thin][keep], image[thin][keep]
 
 
 def depth_preview(depth: F32, mask: Bool) -> U8:

@@ -47,9 +47,9 @@ def read(points: F32, conf: F32, view: View) -> RawDepth:
             "geometry.no_geometry",
             f"The network put only {usable.mean():.0%} of this still in front of the camera, so it made no geometry of "
             "it. Use another engine for this still (--engine geometry=embedded), or check the weights with "
-            "“assetize engines”.",
+            "“assetize engines check”.",
             f"网络仅将此剧照 {usable.mean():.0%} 的像素置于相机前方，未得到可用几何。"
-            "请为此剧照改用其他引擎（--engine geometry=embedded），或用“assetize engines”检查权重。",
+            "请为此剧照改用其他引擎（--engine geometry=embedded），或用“assetize engines check”检查权重。",
         )
     raw = np.where(usable, conf, 1).astype(np.float64)
     confidence = 1 - 1 / np.maximum(raw, 1)

@@ -91,7 +91,9 @@ class Dust3rEngine:
         down = gravity_of(still, intrinsics, small_normals, confidence)
         gravity = np.array([0.0, 1.0, 0.0]) if down is None else down
 
-        sky = upsample_probability(d.sky_of(view, raw, gravity, small_rays).astype(np.float32), still) > 0.5
+        sky = np.zeros((height, width), dtype=bool)
+        if (small_sky := d.sky_of(view, raw, gravity, small_rays)).any():
+            sky = upsample_probability(small_sky.astype(np.float32), still) > 0.5
         solid = ~sky if (~sky).any() else np.ones_like(sky)
         depth = np.exp(log_depth.astype(np.float64))
         median = float(np.median(depth[solid]))

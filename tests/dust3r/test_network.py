@@ -5,6 +5,7 @@ drawn by bench/random_weights.py and a drawn picture of 3 x 5 patches. It was ma
     python -m bench.parity.dust3r --upstream FOLDER --golden tests/dust3r/golden.npz
 """
 
+# ruff: noqa: E402
 from __future__ import annotations
 
 import copy
@@ -15,18 +16,20 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from hypothesis import given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
 
-from bench.parity.dust3r import GOLDEN_CONFIG, GOLDEN_SIZE, ours, picture, weights  # noqa: E402
-from worker.engines.dust3r import manifest  # noqa: E402
-from worker.engines.dust3r.config import Dust3rConfig  # noqa: E402
-from worker.engines.dust3r.network import Dust3r, activated  # noqa: E402
-from worker.engines.dust3r.runner import Runner, load_network  # noqa: E402
-from worker.errors import WeightsError  # noqa: E402
-from worker.nn.dpt import DPTHead  # noqa: E402
-from worker.nn.rope import GridRope, grid_positions, rotate, tables  # noqa: E402
+from bench.parity.dust3r import GOLDEN_CONFIG, GOLDEN_SIZE, ours, picture, weights
+from worker.engines.dust3r import manifest
+from worker.engines.dust3r.config import Dust3rConfig
+from worker.engines.dust3r.network import Dust3r, activated
+from worker.engines.dust3r.runner import Runner, load_network
+from worker.errors import WeightsError
+from worker.nn import edge_upsampling
+from worker.nn.dpt import DPTHead
+from worker.nn.rope import GridRope, grid_positions, rotate, tables
+from worker.pointmaps.edge_upsampling import upsample
 
 TINY = Dust3rConfig(
     enc_dim=16, enc_depth=2, enc_heads=2, dec_dim=16, dec_depth=4, dec_heads=2, head_channels=(4, 4, 4, 4),
@@ -150,6 +153,18 @@ def test_activation() -> None:
     assert points[0].tolist() == pytest.approx([0, 0, np.expm1(2)]) and points[1].tolist() == [0, 0, 0]
     assert points[2].tolist() == pytest.approx([0.6 * np.expm1(5), 0.8 * np.expm1(5), 0], rel=1e-5)
     assert conf.tolist() == pytest.approx([2, 1, 1 + np.e])
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(5, 30), st.integers(5, 30), st.floats(1.0, 6.0), st.integers(0, 2**31))
+def test_upsampling_on_the_gpu_is_that_of_the_processor(height: int, width: int, factor: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(height, width)).astype(np.float32)
+    small = rng.integers(0, 256, (height, width, 3), np.uint8)
+    image = rng.integers(0, 256, (round(height * factor), round(width * factor), 3), np.uint8)
+    here, there = upsample(values, small, image), edge_upsampling.upsample(values, small, image, "cpu")
+    # Two sides of equal weight may fall either way by rounding.
+    assert np.mean(np.abs(here - there) < 1e-4) > 0.995
 
 
 # --- loading --------------------------------------------------------------------------------------------------------

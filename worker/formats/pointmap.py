@@ -52,9 +52,11 @@ def read_pointmap(path: Path) -> Pointmap:
 def pixel_rays(height: int, width: int, intrinsics: F32) -> F32:
     """(H, W, 3) rays with z = 1 through pixel centres (i + 0.5, j + 0.5)."""
     inverse = np.linalg.inv(np.asarray(intrinsics, dtype=np.float64))
-    u, v = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    rays = np.stack([u, v, np.ones_like(u)], axis=-1) @ inverse.T
-    return (rays / rays[..., 2:3]).astype(np.float32)
+    u, v = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
+    x, y, z = (row[0] * u + row[1] * v + row[2] for row in inverse)
+    rays = np.empty((height, width, 3), np.float32)
+    rays[..., 0], rays[..., 1], rays[..., 2] = x / z, y / z, 1
+    return rays
 
 
 def intrinsics_from_hfov(width: int, height: int, hfov_deg: float) -> F32:

@@ -14,6 +14,8 @@ from worker.arrays import F32, U8, Bool
 EDGE = 0.06  # difference of log depth across a small-map neighbourhood that counts as an edge
 SAME_SIDE = 0.05
 COLOUR_SIGMA = 12.0  # of 0..255
+REACH = 1.2  # of the small map's pixels: how much nearness counts (standard deviation)
+MIXED = 0.2  # a value this far between its two sides counts little
 CHUNK = 400_000  # edge pixels at a time, to bound memory
 
 
@@ -46,9 +48,9 @@ def _choose_side(values: F32, mixed: F32, small: U8, image: U8, rows: np.ndarray
             v = np.clip(np.rint(y).astype(int) + dy, 0, height - 1)
             u = np.clip(np.rint(x).astype(int) + dx, 0, width - 1)
             apart = ((small[v, u].astype(np.float32) - colour) ** 2).mean(1) / (2 * COLOUR_SIGMA**2)
-            far = ((v - y) ** 2 + (u - x) ** 2) / (2 * 1.2**2)
+            far = ((v - y) ** 2 + (u - x) ** 2) / (2 * REACH**2)
             candidates.append(values[v, u])
-            weights.append(np.exp(-apart - far - (mixed[v, u] / 0.2) ** 2) + 1e-12)
+            weights.append(np.exp(-apart - far - (mixed[v, u] / MIXED) ** 2) + 1e-12)
     value, weight = np.stack(candidates), np.stack(weights)
     winner = np.take_along_axis(value, weight.argmax(0)[None], 0)
     weight = np.where(np.abs(value - winner) < SAME_SIDE, weight, 0)

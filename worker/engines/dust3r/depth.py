@@ -11,7 +11,8 @@ from worker.arrays import F32, F64, U8, Bool
 from worker.engines.dust3r import lens
 from worker.engines.dust3r.view import View
 from worker.errors import StageError
-from worker.pointmaps.edge_upsampling import upsample
+from worker.nn import edge_upsampling
+from worker.pointmaps import edge_upsampling as pointmaps
 from worker.pointmaps.sky import colour_regions, plain_sky, shrunk
 
 # Upstream's demo keeps raw confidence above 1.1; where a whole picture is doubtful, its better nine tenths stay.
@@ -77,9 +78,12 @@ def _filled(values: F32, known: Bool) -> F32:
     return by_label[labels]
 
 
-def to_still(log_depth: F32, view: View, still: U8) -> F32:
+def to_still(log_depth: F32, view: View, still: U8, device: str) -> F32:
     """(H, W) log depth at the still's size, edges on the picture's edges."""
-    return upsample(view.whole(log_depth), view.small, still)
+    whole = view.whole(log_depth)
+    if device == "cpu":  # where numpy is the quicker of the two
+        return pointmaps.upsample(whole, view.small, still)
+    return edge_upsampling.upsample(whole, view.small, still, device)
 
 
 def resized(values: F32, size: tuple[int, int]) -> F32:

@@ -35,9 +35,11 @@ class Dust3rEngine:
     config = Dust3rConfig()
     metric = False
     network: Network
+    device = "cpu"
 
     def load(self, device: str, tier: str) -> None:
         """Raises WeightsError where the weights are missing, damaged or another network's."""
+        self.device = device
         path = store.path_of(self.card.name, self.card.weights[0])
         self.network = Runner(load_network(path, self.config, device, tier), device, graphs=tier == "full")
 
@@ -52,7 +54,7 @@ class Dust3rEngine:
         if not is_usual_shape(still):
             notices.append(EngineNotice("geometry.unusual_shape"))
 
-        log_depth = d.to_still(raw.log_depth, view, still)
+        log_depth = d.to_still(raw.log_depth, view, still, self.device)
         windows = tiles.windows(*still.shape[:2]) if request.tiled else []
         mosaic = tiles.Mosaic(log_depth)
         for number, window in enumerate(windows, 1):
@@ -78,7 +80,9 @@ class Dust3rEngine:
             mosaic.refused += 1
             return
         mosaic.lay(
-            window, d.to_still(raw.log_depth, view, part), d.resized(view.whole_map(raw.confidence), part.shape[:2])
+            window,
+            d.to_still(raw.log_depth, view, part, self.device),
+            d.resized(view.whole_map(raw.confidence), part.shape[:2]),
         )
 
     def _pointmap(self, still: U8, view: View, raw: d.RawDepth, log_depth: F32, intrinsics: F32) -> GeometryResult:
@@ -163,8 +167,9 @@ def _hfov(focal: float, width: int) -> float:
 def _full_normals(small: F32, rays: F32) -> F32:
     """(H, W, 3) unit, facing the camera; where the small map has none, straight at it."""
     normals = d.resized(small, rays.shape[:2])
-    length = np.linalg.norm(normals, axis=-1, keepdims=True)
-    towards = -rays / np.linalg.norm(rays, axis=-1, keepdims=True)
-    normals = np.where(length > 0.1, normals / np.maximum(length, 1e-6), towards)
-    away = (normals * rays).sum(-1, keepdims=True) > 0
-    return np.where(away, normals - 2 * normals * away, normals).astype(np.float32)
+    flat = np.einsum("ijk,ijk->ij", normals, normals) < 0.01
+    normals[flat] = -rays[flat]
+    length = np.sqrt(np.einsum("ijk,ijk->ij", normals, normals))
+    away = np.einsum("ijk,ijk->ij", normals, rays) > 0
+    normals /= np.where(away, -length, length)[..., None]
+    return normals

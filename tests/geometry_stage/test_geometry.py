@@ -131,7 +131,7 @@ def too_small(result) -> None:
 
 @pytest.mark.parametrize(
     ("damage", "code"),
-    [(off_rays, "geometry.off_rays"), (not_a_number, "geometry.not_finite"), (too_small, "geometry.wrong_shape")],
+    [(off_rays, "geometry.off_rays"), (not_a_number, "engine.not_finite"), (too_small, "geometry.wrong_shape")],
 )
 def test_stage_refuses_bad_maps(street, make_context, damage, code) -> None:
     ctx = make_context(street, Crooked(damage), geometry.NOTICES)

@@ -11,7 +11,6 @@ Writes trellis.json to $OUT. Each part stands alone: one that fails is told, and
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gc
 import json
 import os
@@ -28,8 +27,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.parity import trellis as parity
 from bench.parity import trellis_upstream
+from bench.parity.trellis import Theirs, compare
+from bench.parity.trellis_cases import TINY, Cases, shell
 from worker.engines.trellis import manifest
 from worker.engines.trellis import networks as parts
 from worker.engines.trellis.config import TrellisConfig
@@ -58,7 +58,7 @@ class OnShell(Generator):
 class Bench:
     def __init__(self, args: argparse.Namespace) -> None:
         self.device, self.args = args.device, args
-        self.config = parity.TINY if args.tiny else TrellisConfig()
+        self.config = TINY if args.tiny else TrellisConfig()
         self.voxels = args.voxels if not args.tiny else 200
         self.cuda = self.device == "cuda"
         self.convolve = own_convolution(self.device)
@@ -86,6 +86,15 @@ class Bench:
             if turn >= 2 or not self.cuda:
                 times.append(1e3 * (time.perf_counter() - start))
         return round(float(np.median(times)), 3)
+
+    def launch_ms(self, call: Callable[[], Any]) -> float:
+        """Until the call returns, its kernels still running: what the processor takes to start them."""
+        self.sync()
+        start = time.perf_counter()
+        call()
+        passed = 1e3 * (time.perf_counter() - start)
+        self.sync()
+        return round(passed, 3)
 
     def clear(self) -> None:
         gc.collect()
@@ -129,7 +138,7 @@ class Bench:
         resident, limits = TIERS[tier]
         networks = Networks(self.config, self.files(), torch.device(self.device), resident)
         made = OnShell(networks, limits, self.convolve)
-        made.coords = parity.shell(self.config.resolution, voxels)
+        made.coords = shell(self.config.resolution, voxels)
         return made
 
     # --- parts ------------------------------------------------------------------------------------------------------
@@ -153,8 +162,10 @@ class Bench:
             for batch in (1, 2):
                 x = torch.randn(batch, size.latent, *[size.grid] * 3, device=self.device)
                 t, context = self.flow_inputs(batch)
-                found[f"ms_batch_{batch}"] = self.ms(lambda: network(x, t, context))  # noqa: B023
-        if self.upstream:
+                prepared = network.prepare(context[:1])
+                found[f"ms_batch_{batch}"] = self.ms(lambda: network(x, t, prepared))  # noqa: B023
+                found[f"launch_ms_batch_{batch}"] = self.launch_ms(lambda: network(x, t, prepared))  # noqa: B023
+        if self.args.checkout:
             a = self.upstream_network("structure_flow")
             x = torch.randn(1, size.latent, *[size.grid] * 3, device=self.device)
             t, context = self.flow_inputs(1)
@@ -162,7 +173,7 @@ class Bench:
         return self.against_floor(found)
 
     def latent_flow(self) -> dict[str, Any]:
-        coords = parity.shell(self.config.resolution, self.voxels).to(self.device)
+        coords = shell(self.config.resolution, self.voxels).to(self.device)
         coarse = len(Voxels(coords, self.config.resolution).coarser.voxels)
         found: dict[str, Any] = {
             "voxels": len(coords), "tokens": coarse,
@@ -175,12 +186,13 @@ class Bench:
                 for batch in (1, 2):
                     x = torch.randn(batch, len(coords), self.config.latent_flow.latent, device=self.device)
                     t, context = self.flow_inputs(batch)
+                    prepared = network.prepare(context[:1])
                     key = f"ms_batch_{batch}" + ("" if way is self.convolve else f"_{way.__name__}")
-                    found[key] = self.ms(lambda: network(x, voxels, t, context))  # noqa: B023
-        if self.upstream:
+                    found[key] = self.ms(lambda: network(x, voxels, t, prepared))  # noqa: B023
+                    found[f"launch_{key}"] = self.launch_ms(lambda: network(x, voxels, t, prepared))  # noqa: B023
+        if self.args.checkout:
             a = self.upstream_network("latent_flow")
-            self.parity.coords = coords
-            x = self.parity.sparse(torch.randn(len(coords), self.config.latent_flow.latent, device=self.device))
+            x = self.theirs.sparse(torch.randn(len(coords), self.config.latent_flow.latent, device=self.device))
             t, context = self.flow_inputs(1)
             found["upstream_ms_batch_1"] = self.ms(lambda: a(x, t, context))
         return self.against_floor(found)
@@ -210,7 +222,7 @@ class Bench:
         found: dict[str, Any] = {}
         edge, full = self.config.latent_flow.edge_channels, self.config.latent_flow.channels
         wide = self.config.decoder.channels
-        fine = Voxels(parity.shell(self.config.resolution, self.voxels).to(self.device), self.config.resolution)
+        fine = Voxels(shell(self.config.resolution, self.voxels).to(self.device), self.config.resolution)
         finer = fine.subdivide()
         finest = finer.subdivide()
         dtype = torch.float16 if self.cuda else torch.float32
@@ -231,7 +243,7 @@ class Bench:
 
     def decoders(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        coords = parity.shell(self.config.resolution, self.voxels).to(self.device)
+        coords = shell(self.config.resolution, self.voxels).to(self.device)
         networks = Networks(self.config, self.files(), torch.device(self.device), False)
         latents = torch.randn(len(coords), self.config.decoder.latent, device=self.device)
         for part in (parts.GAUSSIAN_DECODER, parts.MESH_DECODER):
@@ -286,7 +298,7 @@ class Bench:
         made.config = made.networks.config = replace(made.config, structure_sampling=short, latent_sampling=short)
         left = []
         for number in range(10):
-            made.coords = parity.shell(self.config.resolution, int(self.voxels * (0.5 + 0.05 * number)))
+            made.coords = shell(self.config.resolution, int(self.voxels * (0.5 + 0.05 * number)))
             self.surface(made.run(self.picture, number, "shell", lambda _: None))
             gc.collect()
             left.append(torch.cuda.memory_allocated() // 1024 if self.cuda else 0)
@@ -295,13 +307,13 @@ class Bench:
     def parities(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
         torch.backends.cudnn.allow_tf32 = False
-        names = ("structure_flow", "structure_decoder", "latent_flow", "gaussian_decoder", "mesh_decoder")
         for half in (False, True):
-            for name in names:
-                one = parity.Parity(self.upstream, self.config, 1000 if self.cuda else 100, half, self.device)
-                key = f"{name} {'16' if half else '32'} bits"
+            cases = Cases(self.config, 1000 if self.cuda else 100, half, self.device)
+            theirs = Theirs(cases, self.args.checkout)
+            for case in parts.PARTS[1:]:
+                key = f"{case} {'16' if half else '32'} bits"
                 try:
-                    found[key] = getattr(one, name)()
+                    found[key] = compare(cases, theirs, case)[0]
                 except Exception:
                     traceback.print_exc()
                     found[key] = "failed"
@@ -309,42 +321,22 @@ class Bench:
         return found
 
     # --- upstream ---------------------------------------------------------------------------------------------------
-    @property
-    def upstream(self) -> Any:
-        if self.args.checkout is None:
-            return None
-        if not hasattr(self, "_upstream"):
-            self._upstream = trellis_upstream.load_upstream(self.args.checkout)
-        return self._upstream
-
     def upstream_network(self, name: str) -> torch.nn.Module:
-        """The checkout's flow as it stands, its convolutions computed our way."""
+        """The checkout's flow as it stands, its convolutions computed our way; `theirs` makes its tensors."""
         convolve, size = self.convolve, self.config.resolution
 
         def forward(layer: Any, x: Any) -> Any:
             table = x.indice_dict.setdefault(len(x.indices), Voxels(x.indices[:, 1:], size))
             return x.replace_feature(convolve(x.features, table, layer.weight, layer.bias, None))
 
-        kept = trellis_upstream.SubMConv3d.forward
-        self.parity = parity.Parity(self.upstream, self.config, 10, self.cuda, self.device)
-        made: dict[str, torch.nn.Module] = {}
-
-        def both(theirs: Any, ours: Any) -> Any:
-            with trellis_upstream.uninitialised():
-                module = theirs()
-            for tensor in module.parameters():
-                torch.nn.init.normal_(tensor, std=0.02)
-            made["network"] = module.to(self.device).eval()
-            raise _Made
-
-        self.parity.both = both  # type: ignore[method-assign]
-        with contextlib.suppress(_Made):
-            getattr(self.parity, name)()
-        for module in made["network"].modules():
+        self.theirs = Theirs(Cases(self.config, self.voxels, self.cuda, self.device), self.args.checkout)
+        network = self.theirs.build(name).to(self.device).eval()
+        for tensor in network.parameters():
+            torch.nn.init.normal_(tensor, std=0.02)
+        for module in network.modules():
             if isinstance(module, trellis_upstream.SubMConv3d):
                 module.forward = forward.__get__(module)  # type: ignore[method-assign]
-        assert trellis_upstream.SubMConv3d.forward is kept
-        return made["network"]
+        return network
 
     def run(self) -> None:
         if self.cuda:
@@ -364,9 +356,11 @@ class Bench:
             "100k voxels low": lambda: self.prop("low", many, Sampling(steps=2)),
             "ten in a row": self.in_a_row,
         }
-        if self.upstream:
+        if self.args.checkout:
             plan["parity"] = self.parities
         for name, part in plan.items():
+            if self.args.only and name not in self.args.only:
+                continue
             start = time.perf_counter()
             self.clear()
             try:
@@ -383,15 +377,12 @@ class Bench:
         (out / "trellis.json").write_text(json.dumps(self.results, indent=1) + "\n", "utf-8")
 
 
-class _Made(Exception):
-    """The upstream network is there; its comparison is not wanted."""
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkout", type=Path, nargs="?")
     parser.add_argument("--voxels", type=int, default=20_000)
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--only", nargs="*", help="parts by name")
     parser.add_argument("--tiny", action="store_true")
     bench = Bench(parser.parse_args())
     try:

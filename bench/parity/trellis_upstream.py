@@ -13,6 +13,7 @@ import sys
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,7 @@ def _package(name: str, path: Path | None = None, **content: Any) -> None:
     sys.modules[name] = module
 
 
+@cache
 def load_upstream(checkout: Path) -> types.SimpleNamespace:
     """`models` and `samplers` of a TRELLIS checkout (microsoft/TRELLIS at 6b0d647)."""
     os.environ.update(ATTN_BACKEND="sdpa", SPARSE_BACKEND="spconv")

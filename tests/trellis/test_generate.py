@@ -117,6 +117,21 @@ def test_another_fault_of_the_mesh_is_not_taken_for_want_of_memory(generator, mo
         generate(generator)
 
 
+def test_memory_that_is_there_once_the_other_networks_are_gone_is_used(generator, monkeypatch):
+    whole, tries = generator._mesh, []
+
+    def tight(latents, voxels, notices, raw_bytes):
+        tries.append((raw_bytes, len(generator.networks._loaded)))
+        if len(tries) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(latents, voxels, notices, raw_bytes)
+
+    monkeypatch.setattr(generator, "_mesh", tight)
+    found = generate(generator)
+    assert found.mesh is not None and not found.notices
+    assert tries[0][1] > 0 and tries[1] == (0, 0)
+
+
 def test_a_tier_without_mesh_says_so(networks):
     found = generate(Generator(networks, Limits(mesh=False)))
     assert found.mesh is None and found.notices[0].code == "props.coarse_mesh" and found.notices[0].degraded

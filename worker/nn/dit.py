@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from worker.nn import fused_triton
 from worker.nn.sparse import SparseConv3d
 
 MATRICES = (nn.Linear, nn.Conv3d, SparseConv3d)
@@ -66,7 +67,15 @@ class LayerNorm32(nn.LayerNorm):
     def forward(self, x: Tensor) -> Tensor:
         if self.weight is None:  # the kernel itself computes 16-bit inputs in 32 bits
             return F.layer_norm(x, self.normalized_shape, eps=self.eps)
+        if fused_triton.usable(x):
+            return fused_triton.modulate(x, self.weight, self.bias, self.eps, plus_one=False)
         return super().forward(x.float()).to(x.dtype)
+
+    def modulated(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """Normalised (B, L, C), times 1 + scale, plus shift; both (B, 1, C). Of a norm without its own gain."""
+        if fused_triton.usable(x):
+            return fused_triton.modulate(x, scale, shift, self.eps, plus_one=True)
+        return torch.addcmul(shift, self(x), 1 + scale)
 
 
 class HeadNorm(nn.Module):
@@ -96,16 +105,21 @@ class SelfAttention(nn.Module):
         packed = self.qkv(x)
         (q, k), v = packed[:, :, :2].unbind(2), packed[:, :, 2]
         if self.head_norm:
-            gamma = torch.stack([self.q_rms_norm.gamma, self.k_rms_norm.gamma])
-            # 1e-20: only keeps a vector of zeros from dividing by zero
-            both = F.rms_norm(packed[:, :, :2].float(), gamma.shape[-1:], eps=1e-20) * gamma
-            q, k = both.to(x.dtype).unbind(2)
+            q, k = self._normalised(packed).unbind(2)
         mixed = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
         return self.to_out(mixed.transpose(1, 2).flatten(2))
 
+    def _normalised(self, packed: Tensor) -> Tensor:
+        """(B, L, 2, heads, width): queries and keys."""
+        gamma = torch.stack([self.q_rms_norm.gamma, self.k_rms_norm.gamma])
+        if fused_triton.usable(packed):
+            return fused_triton.normalise_heads(packed, gamma)
+        # 1e-20: only keeps a vector of zeros from dividing by zero
+        return (F.rms_norm(packed[:, :, :2].float(), gamma.shape[-1:], eps=1e-20) * gamma).to(packed.dtype)
+
 
 class CrossAttention(nn.Module):
-    """Attention of (B, L, C) to a context (B, T, context channels)."""
+    """Attention to a context that stays the same from step to step, so its keys and values are made once."""
 
     def __init__(self, channels: int, context: int, heads: int) -> None:
         super().__init__()
@@ -114,10 +128,18 @@ class CrossAttention(nn.Module):
         self.to_kv = nn.Linear(context, 2 * channels)
         self.to_out = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def prepare(self, context: Tensor) -> Tensor:
+        """(B, T, context channels) -> (2, B, heads, T, width) keys and values."""
+        return self.to_kv(context).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+
+    def forward(self, x: Tensor, prepared: Tensor) -> Tensor:
+        """(B, L, C) -> (B, L, C)."""
         q = self.to_q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        k, v = self.to_kv(context).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.to_out(F.scaled_dot_product_attention(q, *prepared).transpose(1, 2).flatten(2))
+
+    def of_nothing(self) -> Tensor:
+        """(C,) the answer to a context of zeros: its values all equal the bias, so attention cannot tell them apart."""
+        return self.to_out(self.to_kv.bias.chunk(2)[1])
 
 
 class FeedForward(nn.Module):
@@ -143,12 +165,22 @@ class CrossBlock(nn.Module):
         self.mlp = FeedForward(channels, mlp_ratio)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(channels, 6 * channels))
 
-    def forward(self, x: Tensor, time: Tensor, context: Tensor) -> Tensor:
-        """x (B, L, C), time (B, C), context (B, T, context channels)."""
+    def forward(self, x: Tensor, time: Tensor, prepared: Tensor | None) -> Tensor:
+        """x (B, L, C), time (B, C). `prepared`: `cross_attn.prepare` for the first of the batch; the others, and all
+        where it is None, have a context of zeros.
+        """
         parts = self.adaLN_modulation(time)[:, None].chunk(6, dim=-1)
         shift_attn, scale_attn, gate_attn, shift_mlp, scale_mlp, gate_mlp = parts
-        h = self.self_attn(torch.addcmul(shift_attn, self.norm1(x), 1 + scale_attn))
-        x = torch.addcmul(x, h, gate_attn)
-        x = x + self.cross_attn(self.norm2(x), context)
-        h = self.mlp(torch.addcmul(shift_mlp, self.norm3(x), 1 + scale_mlp))
-        return torch.addcmul(x, h, gate_mlp)
+        x = torch.addcmul(x, self.self_attn(self.norm1.modulated(x, scale_attn, shift_attn)), gate_attn)
+        seeing = 0 if prepared is None else prepared.shape[1]
+        if prepared is not None:
+            x[:seeing] += self.cross_attn(self.norm2(x[:seeing]), prepared)
+        if seeing < len(x):
+            x[seeing:] += self.cross_attn.of_nothing()
+        return torch.addcmul(x, self.mlp(self.norm3.modulated(x, scale_mlp, shift_mlp)), gate_mlp)
+
+
+def prepare(blocks: nn.ModuleList, context: Tensor) -> list[Tensor]:
+    """The context's keys and values for every block."""
+    context = context.to(precision_of(blocks))
+    return [block.cross_attn.prepare(context) for block in blocks]  # type: ignore[operator,union-attr]

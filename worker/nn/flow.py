@@ -14,36 +14,34 @@ from torch import Tensor
 
 from worker.nn.sizes import Sampling
 
-# (x (B, ...), t (B,) in 0..1000, context (B, T, C)) -> velocity like x
-Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
+# (x (B, ...), t (B,) in 0..1000, seeing) -> velocity like x. The first `seeing` of the batch are given the context, the
+# others nothing.
+Velocity = Callable[[Tensor, Tensor, int], Tensor]
 
 
 def sample(
     velocity: Velocity,
     noise: Tensor,
-    context: Tensor,
     sampling: Sampling,
     *,
     together: bool = True,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> Tensor:
-    """Noise (1, ...) at time 1 to a sample at time 0, in float32. The unconditional context is zeros.
+    """Noise (1, ...) at time 1 to a sample at time 0, in float32.
 
     `together`: both evaluations of a guided step in one batch, which takes more memory and less time.
     """
     x = noise
-    nothing = torch.zeros_like(context)
-    both = torch.cat([context, nothing]) if together else None
     times = sampling.times()
     for step, (t, t_next) in enumerate(itertools.pairwise(times)):
         now = torch.full((1,), 1000 * t, dtype=torch.float32, device=x.device)
         if not sampling.guided(t):
-            v = velocity(x, now, context)
+            v = velocity(x, now, 1)
         else:
-            if both is not None:
-                with_image, without = velocity(x.expand(2, *x.shape[1:]), now.expand(2), both).split(1)
+            if together:
+                with_image, without = velocity(x.expand(2, *x.shape[1:]), now.expand(2), 1).split(1)
             else:
-                with_image, without = velocity(x, now, context), velocity(x, now, nothing)
+                with_image, without = velocity(x, now, 1), velocity(x, now, 0)
             v = (1 + sampling.guidance) * with_image - sampling.guidance * without
         x = x - (t - t_next) * v
         progress((step + 1) / sampling.steps)

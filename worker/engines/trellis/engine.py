@@ -16,7 +16,7 @@ from worker.engines.trellis.coarse import coarse_mesh
 from worker.engines.trellis.config import TrellisConfig
 from worker.engines.trellis.crop import crop
 from worker.engines.trellis.decoders import RawGaussians, RawMesh
-from worker.engines.trellis.generate import Generated, Generator
+from worker.engines.trellis.generate import Generated, Generator, short_of_memory, too_many_voxels
 from worker.engines.trellis.networks import PARTS, Networks
 from worker.engines.trellis.settings import read_settings
 from worker.engines.trellis.spconv_choice import convolution
@@ -63,7 +63,15 @@ class Trellis:
         """Raises StageError, with a sentence, where this crop gives no object."""
         seen = crop(request)
         found = self._generator.run(seen.image, request.seed, request.label, lambda f: progress(0.85 * f))
-        vertices, faces, colours = surface_of(found)
+        try:
+            vertices, faces, colours = surface_of(found)
+        except RuntimeError as fault:
+            if found.mesh is None or not short_of_memory(fault):
+                raise
+            log.warning("no memory for the surface of %d voxels: %s", len(found.voxels), fault)
+            found.mesh = None
+            found.notices.append(too_many_voxels(request.label, found.voxels))
+            vertices, faces, colours = surface_of(found)
         cloud = cloud_of(found.gaussians)
         notices = [*seen.notices, *found.notices]
         del found  # a fine mesh's raw numbers are half a gigabyte

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from worker.engines.trellis.decoders import RawGaussians, RawMesh
 from worker.engines.trellis.networks import Networks
 from worker.errors import StageError
 from worker.nn.flow import sample
+from worker.nn.sizes import Sampling
 from worker.nn.sparse import Convolve, Voxels
 
 log = logging.getLogger("assetize.trellis")
@@ -33,6 +35,14 @@ class Limits:
     mesh: bool = True
     mesh_voxels: int = 1 << 18  # more voxels than this get the coarse mesh: their fine one would not fit
     raw_bytes: int = 4 << 30
+
+
+def short_of_memory(fault: RuntimeError) -> bool:
+    return "memory" in str(fault).lower()
+
+
+def too_many_voxels(label: str, voxels: Voxels) -> EngineNotice:
+    return EngineNotice("props.too_many_voxels", {"label": label, "voxels": len(voxels)}, degraded=True)
 
 
 @dataclass
@@ -83,13 +93,10 @@ class Generator:
         noise = torch.randn(1, size.latent, *[size.grid] * 3, generator=random).to(self.networks.device)
         grid = self.networks.finite(
             parts.STRUCTURE_FLOW,
-            lambda network: sample(
-                network, noise, context, self.config.structure_sampling,
-                together=self.limits.together, progress=progress,
-            ),
+            lambda network: self._sample(network, context, noise, self.config.structure_sampling, progress),
             lambda found: {"grid": found},
             notices,
-        )  # fmt: skip
+        )
         logits = self.networks.finite(
             parts.STRUCTURE_DECODER, lambda network: network(grid), lambda found: {"logits": found}, notices
         )
@@ -111,14 +118,22 @@ class Generator:
         noise = torch.randn(len(voxels), self.config.latent_flow.latent, generator=random).to(voxels.device)
         found = self.networks.finite(
             parts.LATENT_FLOW,
-            lambda network: sample(
-                lambda x, t, c: network(x, voxels, t, c), noise[None], context, self.config.latent_sampling,
-                together=self.limits.together, progress=progress,
+            lambda network: self._sample(
+                network, context, noise[None], self.config.latent_sampling, progress, voxels
             ),
             lambda found: {"latents": found},
             notices,
-        )[0]  # fmt: skip
+        )[0]
         return found * found.new_tensor(self.config.std) + found.new_tensor(self.config.mean)
+
+    def _sample(
+        self, network: Any, context: Tensor, noise: Tensor, sampling: Sampling, progress: Progress, *voxels: Voxels
+    ) -> Tensor:
+        prepared = network.prepare(context)
+        return sample(
+            lambda x, t, seeing: network(x, *voxels, t, prepared if seeing else None),
+            noise, sampling, together=self.limits.together, progress=progress,
+        )  # fmt: skip
 
     def gaussians(self, latents: Tensor, voxels: Voxels, notices: list[EngineNotice]) -> RawGaussians:
         return self.networks.finite(
@@ -134,20 +149,19 @@ class Generator:
             notices.append(EngineNotice("props.coarse_mesh", {"label": label}, degraded=True))
             return None
         if len(voxels) <= self.limits.mesh_voxels:
-            try:
-                return self._mesh(latents, voxels, notices)
-            except RuntimeError as fault:  # OutOfMemoryError on a GPU, a plain one on a CPU
-                if "memory" not in str(fault).lower():
-                    raise
-                log.warning("no memory for the mesh of %d voxels: %s", len(voxels), fault)
-            self.networks.drop()
-        notices.append(
-            EngineNotice("props.too_many_voxels", {"label": label, "voxels": len(voxels)}, degraded=True)
-        )
+            for raw_bytes in (self.limits.raw_bytes, 0):
+                try:
+                    return self._mesh(latents, voxels, notices, raw_bytes)
+                except RuntimeError as fault:  # OutOfMemoryError on a GPU, a plain one on a CPU
+                    if not short_of_memory(fault):
+                        raise
+                    log.warning("no memory for the mesh of %d voxels: %s", len(voxels), fault)
+                self.networks.drop()  # once more with nothing else on the device
+        notices.append(too_many_voxels(label, voxels))
         return None
 
-    def _mesh(self, latents: Tensor, voxels: Voxels, notices: list[EngineNotice]) -> RawMesh:
-        large = 64 * len(voxels) * FINE_ROW_BYTES > self.limits.raw_bytes
+    def _mesh(self, latents: Tensor, voxels: Voxels, notices: list[EngineNotice], raw_bytes: int) -> RawMesh:
+        large = 64 * len(voxels) * FINE_ROW_BYTES > raw_bytes
         return self.networks.finite(
             parts.MESH_DECODER,
             lambda network: network(latents, voxels, "cpu" if large else None),

@@ -14,6 +14,7 @@ from worker.nn.dit import (
     cast_matrices,
     position_embedding,
     precision_of,
+    prepare,
 )
 from worker.nn.sparse import SparseConv3d, Voxels
 
@@ -34,7 +35,7 @@ class SparseResidual(nn.Module):
         """x (B, P, cin), time (B, C) -> (B, N, cout). `source`: as SparseConv3d has it."""
         scale, shift = self.emb_layers(time)[:, None].chunk(2, dim=-1)
         h = self.conv1(F.silu(self.norm1(x)), voxels, source)
-        h = self.conv2(F.silu(torch.addcmul(shift, self.norm2(h), 1 + scale)), voxels)
+        h = self.conv2(F.silu(self.norm2.modulated(h, scale, shift)), voxels)
         skip = self.skip_connection(x)
         return h + (skip if source is None else skip[:, source])
 
@@ -60,16 +61,20 @@ class LatentFlow(nn.Module):
         for part in (self.input_blocks, self.blocks, self.out_blocks):
             cast_matrices(part, dtype)
 
-    def forward(self, x: Tensor, voxels: Voxels, t: Tensor, context: Tensor) -> Tensor:
-        """x (B, N, latent), t (B,) in 0..1000, context (B, T, C) -> (B, N, latent)."""
+    def prepare(self, context: Tensor) -> list[Tensor]:
+        """What `forward` needs of a context (B, T, C)."""
+        return prepare(self.blocks, context)
+
+    def forward(self, x: Tensor, voxels: Voxels, t: Tensor, prepared: list[Tensor] | None) -> Tensor:
+        """x (B, N, latent), t (B,) in 0..1000; `prepared` as CrossBlock has it -> (B, N, latent)."""
         dtype = precision_of(self.blocks)
-        time, context = self.t_embedder(t).to(dtype), context.to(dtype)
+        time = self.t_embedder(t).to(dtype)
         half = voxels.coarser
         fine = self.input_blocks[0](self.input_layer(x).to(dtype), voxels, time)
         coarse = self.input_blocks[1](half.pool(fine), half.voxels, time)
         h = coarse + position_embedding(half.voxels.coords, self.config.channels).to(dtype)
-        for block in self.blocks:
-            h = block(h, time, context)
+        for number, block in enumerate(self.blocks):
+            h = block(h, time, None if prepared is None else prepared[number])
         h = self.out_blocks[0](torch.cat([h, coarse], dim=-1), voxels, time, half.parent)
         h = self.out_blocks[1](torch.cat([h, fine], dim=-1), voxels, time)
         return self.out_layer(F.layer_norm(h, h.shape[-1:]).to(x.dtype))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worker.engines.trellis.config import StructureDecoderConfig, StructureFlowConfig
-from worker.nn.dit import CrossBlock, LayerNorm32, TimestepEmbedder, cast_matrices, precision_of
+from worker.nn.dit import CrossBlock, LayerNorm32, TimestepEmbedder, cast_matrices, precision_of, prepare
 
 
 class StructureFlow(nn.Module):
@@ -31,13 +31,17 @@ class StructureFlow(nn.Module):
     def set_precision(self, dtype: torch.dtype) -> None:
         cast_matrices(self.blocks, dtype)
 
-    def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        """x as above in float32, t (B,) in 0..1000, context (B, T, C) -> float32 like x."""
+    def prepare(self, context: Tensor) -> list[Tensor]:
+        """What `forward` needs of a context (B, T, C)."""
+        return prepare(self.blocks, context)
+
+    def forward(self, x: Tensor, t: Tensor, prepared: list[Tensor] | None) -> Tensor:
+        """x as above in float32, t (B,) in 0..1000; `prepared` as CrossBlock has it -> float32 like x."""
         dtype = precision_of(self.blocks)
         h = (self.input_layer(x.flatten(2).transpose(1, 2)) + self.pos_emb).to(dtype)
-        time, context = self.t_embedder(t).to(dtype), context.to(dtype)
-        for block in self.blocks:
-            h = block(h, time, context)
+        time = self.t_embedder(t).to(dtype)
+        for number, block in enumerate(self.blocks):
+            h = block(h, time, None if prepared is None else prepared[number])
         out = self.out_layer(F.layer_norm(h.to(x.dtype), h.shape[-1:]))
         return out.transpose(1, 2).reshape(x.shape)
 

@@ -24,6 +24,7 @@ import torch
 
 from worker.engines import registry
 from worker.engines.card import EngineCard, WeightFile
+from worker.engines.trellis.config import TrellisConfig
 from worker.nn.checkpoint import TensorSpec
 from worker.weights.install import manifest_of
 from worker.weights.store import path_of
@@ -34,7 +35,19 @@ NATIVE = ("geometry=dust3r", "scene=sharp", "props=trellis")
 # structure of some thousand voxels instead of half the grid.
 BIASES = {
     "sharp": {r"head\.4\.bias$": 0.3},
-    "trellis": {r"^out_layer\.2\.bias$": -2.2},
+    "trellis": {r"^out_layer\.2\.bias$": -1.0},
+}
+
+_RELEASED = TrellisConfig()
+_SAMPLER = {"name": "FlowEulerGuidanceIntervalSampler", "params": {"steps": 25, "cfg_strength": 5.0}}
+SETTINGS = {  # files that hold no tensors
+    "pipeline.json": {
+        "args": {
+            "sparse_structure_sampler": _SAMPLER,
+            "slat_sampler": _SAMPLER,
+            "slat_normalization": {"mean": _RELEASED.mean, "std": _RELEASED.std},
+        }
+    }
 }
 
 
@@ -49,8 +62,13 @@ def draw(spec: TensorSpec, device: str) -> torch.Tensor:
 
 def write_weights(card: EngineCard, file: WeightFile, device: str) -> None:
     tensors: dict[str, torch.Tensor] = {}
+    path = path_of(card.name, file)
+    path.parent.mkdir(parents=True, exist_ok=True)
     manifest = manifest_of(file)
-    assert manifest is not None, f"{file.name} has no manifest"
+    if manifest is None:
+        assert file.name in SETTINGS, f"{file.name} has no manifest"
+        path.write_text(json.dumps(SETTINGS[file.name]), encoding="utf-8")
+        return
     for name, spec in manifest.items():
         tensors[name] = draw(spec, device)
         if len(spec.shape) == 1 and name.endswith(("weight", "gamma")):
@@ -58,8 +76,9 @@ def write_weights(card: EngineCard, file: WeightFile, device: str) -> None:
         for pattern, value in BIASES.get(card.name, {}).items():
             if re.search(pattern, name):
                 tensors[name] = torch.full_like(tensors[name], value)
-    path = path_of(card.name, file)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if file.name.startswith("slat_dec_mesh"):  # every voxel solid: noise would cross each of the million cubes
+        tensors["out_layer.weight"][:8] = 0.0
+        tensors["out_layer.bias"][:8] = -0.3
     if path.suffix == ".safetensors":
         from safetensors.torch import save_file
 

@@ -68,20 +68,28 @@ def aligned(tile: F32, whole: F32, confidence: F32) -> F32 | None:
         return None
     step = max(1, round((tile.size / 10_000) ** 0.5))
     rows, columns = (np.linspace(-1, 1, n) for n in tile.shape)
-    basis = np.stack([tile, np.ones_like(tile), *np.meshgrid(columns, rows)], -1).astype(np.float64)
-    sample = basis[::step, ::step].reshape(-1, 4)
+    thin = tile[::step, ::step]
+    sample = np.stack([thin, np.ones_like(thin), *np.meshgrid(columns[::step], rows[::step])], -1)
+    sample = sample.reshape(-1, 4).astype(np.float64)
     want = whole[::step, ::step].reshape(-1).astype(np.float64)
     weight = 0.05 + confidence[::step, ::step].reshape(-1).astype(np.float64)
     found = _robust_fit(sample, want, weight)
     if not GAIN[0] < found[0] < GAIN[1]:  # flat or garbled: keep its relief as it is, and let agreement decide
         found = np.array([1.0, *_robust_fit(sample[:, 1:], want - sample[:, 0], weight)])
-    corrected = (basis @ found).astype(np.float32)
+    plane = (found[1] + found[2] * columns + found[3] * rows[:, None]).astype(np.float32)
+    corrected = np.float32(found[0]) * tile + plane
     drift = whole - corrected
     counts = 1 / (1 + (drift / AGREES) ** 4)  # slow drift is what most agree on, not what an edge or a wild part adds
-    reach = max(tile.shape) / 8
-    smooth = [cv2.GaussianBlur(m, (0, 0), reach, borderType=cv2.BORDER_REPLICATE) for m in (drift * counts, counts)]
-    corrected += smooth[0] / np.maximum(smooth[1], 1e-6)
+    corrected += _slow(drift * counts) / np.maximum(_slow(counts), 1e-6)
     return corrected if float(np.median(np.abs(whole - corrected))) < REFUSED else None
+
+
+def _slow(values: F32) -> F32:
+    """What of a map (h, w) changes over an eighth of its length; found on a small copy, where it costs little."""
+    height, width = values.shape
+    small = cv2.resize(values, (max(2, width // 16), max(2, height // 16)), interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), max(small.shape) / 8, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _robust_fit(basis: F64, want: F64, weight: F64) -> F64:

@@ -77,3 +77,19 @@ def test_locks_pin_every_package_with_a_hash():
         assert pins and all("==" in pin for pin in pins), lock.name
         assert sum("--hash=sha256:" in line for line in lines) >= len(pins), lock.name
         assert not any("://" in line for line in lines), f"{lock.name} names a host"
+
+
+@pytest.mark.parametrize("had", [True, False])
+def test_an_environment_made_anew_says_that_pytorch_is_gone(environments, tmp_path, monkeypatch, capsys, had):
+    lock = tmp_path / "some.txt"
+    lock.write_text("a==1\n")
+    environment = environments.Environment(tmp_path / "venv", lock, "Some", home=sys.executable)
+    environment.folder.mkdir()
+    if had:
+        environment.torch_stamp.touch()
+    monkeypatch.setattr(environments.Environment, "_python_works", lambda self: False)
+    monkeypatch.setattr(environments.Environment, "_install_lock", lambda self, say: None)
+    monkeypatch.setattr(environments.Environment, "_make_importable", lambda self: None)
+    monkeypatch.setattr(environments, "_call", lambda line, text: environment.torch_stamp.unlink(missing_ok=True))
+    environment.ensure(environments.Progress())
+    assert ("bootstrap.py gpu" in capsys.readouterr().err) is had

@@ -3,18 +3,20 @@
     python -m bench.gpu.sharp --extra FOLDER [--tiny] [--out FOLDER]
 
 FOLDER (default .gpu/sharp, which git ignores) holds Apple's `sharp` package and the wheels it needs (timm, plyfile);
-without it only ours is measured. --tiny
-tries every step on a CPU with a small twin. Each part stands alone: one that fails prints why, and the next goes on.
+without it only ours is measured. --tiny tries every step on a CPU with a small twin. The part `stage` needs the
+worker's own dependencies. Each part stands alone: one that fails prints why, and the next goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import cProfile
 import hashlib
 import importlib.util
 import json
 import os
+import pstats
 import sys
 import tempfile
 import time
@@ -27,6 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 
+FOCAL = 1527.4  # px at 1920: what upstream assumes
 RUNS = 5
 RESULT: dict[str, Any] = {}
 
@@ -85,7 +88,7 @@ def peak(into: dict[str, Any]) -> Iterator[None]:
 
 def upstream_part(words: argparse.Namespace, weights: dict[str, torch.Tensor], image: np.ndarray) -> dict[str, Any]:
     """Apple's path; returns its clouds by precision."""
-    from bench.parity.sharp import HFOV_FOCAL, Upstream, theirs_as_dict
+    from bench.parity.sharp import Upstream, theirs_as_dict
 
     out: dict[str, Any] = {}
     start = time.perf_counter()
@@ -97,20 +100,20 @@ def upstream_part(words: argparse.Namespace, weights: dict[str, torch.Tensor], i
         scope = torch.autocast("cuda", dtype) if dtype else contextlib.nullcontext()
         memory: dict[str, Any] = {}
         with scope, peak(memory):
-            seconds, ndc = clock(lambda: upstream.forward(image, HFOV_FOCAL))
+            seconds, ndc = clock(lambda: upstream.forward(image, FOCAL))
         times[name] = {"forward": seconds, **memory}
         clouds[name] = ndc
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    times["unproject"], found = clock(lambda: upstream.unproject(clouds["fp32"], image, HFOV_FOCAL), 2, 1)
+    times["unproject"], found = clock(lambda: upstream.unproject(clouds["fp32"], image, FOCAL), 2, 1)
     from sharp.utils.gaussians import save_ply
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "upstream.ply"
-        times["save"], _ = clock(lambda: save_ply(found, HFOV_FOCAL, image.shape[:2], path), 2, 0)
+        times["save"], _ = clock(lambda: save_ply(found, FOCAL, image.shape[:2], path), 2, 0)
     times["total"] = times["fp32"]["forward"] + times["unproject"] + times["save"]
     out["times"] = times
     out["cloud"] = theirs_as_dict(found)
-    out["low"] = theirs_as_dict(upstream.unproject(clouds["bf16"], image, HFOV_FOCAL))
+    out["low"] = theirs_as_dict(upstream.unproject(clouds["bf16"], image, FOCAL))
     return out
 
 
@@ -172,12 +175,83 @@ def ours_part(
                     lambda: monodepth.encoder(laid, execution.tiles_at_once, lambda share: None), runs
                 )
                 times["depth"], _ = clock(lambda: monodepth.disparity(levels, execution.stripes), runs)
+                features = engine.network._laid_out(torch.cat([picture, picture[:, :2]], dim=1))
+                model = engine.network.feature_model
+                times["gaussians"], _ = clock(lambda: model(list(levels), features), runs)
             times["axes"], parts = clock(lambda: unprojected(found, camera_from_network(K, width, height)), runs)
             times["transfer"], _ = clock(lambda: to_cloud(*parts, found, 1.0), runs)
         first = digest(engine.run(request, lambda share: None).gaussians)
         times["repeats_itself"] = first == digest(engine.run(request, lambda share: None).gaussians)
         cloud = as_dict(*parts, found.color, found.opacity)
     return times, cloud, result.gaussians
+
+
+def stage_part(config: Any, path: Path, device: str, image: np.ndarray) -> None:
+    """A second still through the whole scene stage: files read, network, files written, checked and hashed."""
+    from worker.engines.sharp import CARDS
+    from worker.engines.sharp import engine as module
+    from worker.formats.image import write_png
+    from worker.formats.pointmap import Pointmap, write_pointmap
+    from worker.metadata.labels import label_outputs
+    from worker.session.atomic import sha256_of
+    from worker.session.layout import SessionFolder
+    from worker.session.model import InputRecord, SceneRecord, Session, StageRecord, StageState
+    from worker.session.options import Options
+    from worker.stages import scene
+    from worker.stages.base import StageContext
+
+    height, width = image.shape[:2]
+    K = np.array([[FOCAL, 0, width / 2], [0, FOCAL, height / 2], [0, 0, 1]], np.float32)
+    engine = type("Engine", (module.Sharp,), {"config": config})()
+    engine.load_from(path, device, module.TIERS["full" if device == "cuda" else "cpu"])
+    removed = np.zeros((height, width), bool)
+    removed[height // 2 : height * 3 // 4, width // 3 : width // 2] = True
+    request = request_for(image, K)
+    for hole in (False, True):
+        with tempfile.TemporaryDirectory() as place:
+            folder = SessionFolder(Path(place))
+            write_png(folder.still, image)
+            write_png(folder.clean, image)
+            write_png(folder.removed_mask, removed & hole)
+            everything = (request.points, request.mask, request.confidence, K, request.sky)
+            write_pointmap(folder.pointmap, Pointmap(*everything))
+            record = SceneRecord(
+                width=width, height=height, intrinsics=K.tolist(), hfov_deg=64.3, hfov_source="user",
+                unit="relative", median_depth=4.0, scale_basis="drawn", gravity=(0, 1, 0), gravity_source="assumed",
+            )  # fmt: skip
+            still = InputRecord(
+                name="still.png", sha256="0" * 64, bytes=1, format="PNG", width=width, height=height, mode="RGB",
+                bit_depth=8, color_space="sRGB", crop=(0, 0, width, height),
+            )  # fmt: skip
+            session = Session(
+                tool_version="0", session_id="00000000-0000-4000-8000-000000000000",
+                created="2026-01-01T00:00:00Z", updated="2026-01-01T00:00:00Z",
+                input=still, options={}, scene=record,
+                stages={name: StageRecord(state=StageState.DONE) for name in ("plate", "geometry", "clean_plate")},
+            )  # fmt: skip
+            context = StageContext(
+                folder, session, Options(), folder.still, lambda f, note: None, scene.NOTICES, engine, CARDS[0]
+            )
+            spans: dict[str, float] = {}
+
+            def whole(context: Any = context, spans: dict[str, float] = spans) -> None:
+                marks = [time.perf_counter()]
+                outputs = scene.run(context).outputs
+                marks.append(time.perf_counter())
+                label_outputs(context.session, context.folder, context.card, outputs)
+                marks.append(time.perf_counter())
+                for output in outputs:
+                    sha256_of(output)
+                marks.append(time.perf_counter())
+                spans |= dict(zip(("stage", "label", "hash"), np.diff(marks).tolist(), strict=True))
+
+            total, _ = clock(whole, 3, 1)
+            profile = cProfile.Profile()
+            profile.runcall(whole)
+            name = "stage_with_hole" if hole else "stage"
+            RESULT[name] = {"total": total, **spans}
+            print(name, RESULT[name])
+            pstats.Stats(profile).sort_stats("cumulative").print_stats(32)
 
 
 def digest(cloud: Any) -> str:
@@ -195,9 +269,6 @@ def rendered(cloud: dict[str, torch.Tensor], K: np.ndarray, size: tuple[int, int
     pose = np.eye(4)
     pose[0, 3] = -aside * float(np.median(gaussians.position[:, 2]))
     return render(gaussians, pose, K, size).color
-
-
-FOCAL = 1527.4
 
 
 def main() -> None:
@@ -250,11 +321,13 @@ def main() -> None:
             "low": (TIERS["low"], False),
         }
         if words.tiny:  # half floats take a CPU minutes
-            ways = {name: ways[name] for name in ("fp32", "full")}
+            ways = {name: ways[name] for name in ("fp32",)}
         for name, (execution, tf32) in ways.items():
             with part(name):
                 times, clouds[name], _ = ours_part(name, execution, config, path, words.device, image, tf32, runs)
                 RESULT[name] = times
+        with part("stage"):
+            stage_part(config, path, words.device, image)
     with part("parity"):
         if theirs:
             RESULT["parity_fp32"] = differences(clouds["fp32"], theirs["cloud"])
@@ -278,8 +351,8 @@ def main() -> None:
 
 def table() -> None:
     print(f"\n{RESULT['machine']}")
-    steps = ("load", "first_run", "picture", "encoder", "depth", "network", "axes", "transfer", "run", "write",
-             "still_to_ply", "allocated_gib", "reserved_gib", "repeats_itself")  # fmt: skip
+    steps = ("load", "first_run", "picture", "encoder", "depth", "gaussians", "network", "axes", "transfer", "run",
+             "write", "still_to_ply", "allocated_gib", "reserved_gib", "repeats_itself")  # fmt: skip
     names = [name for name in ("fp32", "tf32", "bf16", "fp16", "full", "low") if name in RESULT]
     print(f"{'seconds':16s}" + "".join(f"{name:>10s}" for name in names))
     for step in steps:
@@ -290,6 +363,8 @@ def table() -> None:
     for name, value in RESULT.items():
         if name.startswith(("parity", "error", "upstream_bf16")):
             print(f"{name:22s}" + " ".join(f"{k}={v:.1e}" for k, v in value.items() if not k.endswith("_p999")))
+        if name.startswith("stage"):
+            print(f"{name:22s}" + " ".join(f"{k}={v:.3f} s" for k, v in value.items()))
         if name.startswith("psnr"):
             print(f"{name:22s}{value:.2f} dB")
     print("failed:", RESULT.get("failed", "nothing"))

@@ -1,14 +1,18 @@
 """SHARP beside Apple's own code: equal random weights by tensor name, equal picture, outputs compared.
 
     python -m bench.parity.sharp --upstream FOLDER [--wheel timm.whl] [--device cuda] [--out result.json]
+    python -m bench.parity.sharp --upstream FOLDER --golden tests/data/sharp_golden.json
 
 FOLDER holds Apple's `sharp` package (github.com/apple/ml-sharp, `src`), which is only run, never copied from. It needs
-timm, and timm a torchvision that fits the torch. At the real size on a CPU this takes minutes and 7 GiB.
+timm, and timm a torchvision that fits the torch. At the real size on a CPU this takes minutes and 9 GiB. --golden
+narrows upstream's own network to SMALL (the picture stays as large), compares, and writes some of upstream's Gaussians
+down for the tests.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import platform
 import sys
@@ -24,7 +28,13 @@ from worker.engines.sharp.config import SharpConfig
 from worker.engines.sharp.manifest import tensors
 
 SIZE = (1080, 1920)
-HFOV_FOCAL = 1527.4  # px: what upstream assumes for this size
+FOCAL = 1527.4  # px: what upstream assumes for this size
+SMALL = SharpConfig(
+    dim=16, depth=4, heads=1, latent_blocks=(0, 1), widths=(8, 8, 16, 16, 16), depth_width=8,
+    gaussian_width=16, gaussian_head=8, classes=10,
+)  # fmt: skip
+SMALL_SIZE, SMALL_FOCAL = (90, 160), 130.0
+SAMPLED = 40  # Gaussians in the golden file, evenly through the cloud
 # Random weights leave disparity around zero, where depth is only ever the limit: this lifts it.
 DISPARITY_BIAS, LIFT = "monodepth_model.monodepth_predictor.head.4.bias", 0.6
 
@@ -47,13 +57,18 @@ def picture(size: tuple[int, int] = SIZE) -> np.ndarray:
 class Upstream:
     """Apple's predictor as a black box."""
 
-    def __init__(self, folder: Path, wheels: list[Path], weights: dict[str, torch.Tensor], device: str) -> None:
+    def __init__(
+        self, folder: Path, wheels: list[Path], weights: dict[str, torch.Tensor], device: str, small: bool = False
+    ) -> None:
         sys.path[:0] = [str(folder), *map(str, wheels)]
         from sharp.models import PredictorParams, create_predictor
 
         self.device = device
-        self.model = create_predictor(PredictorParams()).eval()
-        self.model.load_state_dict(weights, strict=True)
+        params = PredictorParams()
+        if small:
+            _narrow(params)
+        self.model = create_predictor(params).eval()
+        self.model.load_state_dict(weights, strict=not small)
         self.model.to(device)
 
     def forward(self, image: np.ndarray, focal: float) -> Any:
@@ -74,8 +89,20 @@ class Upstream:
         )
 
 
-def linear(color: torch.Tensor) -> torch.Tensor:
-    return torch.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
+def _narrow(params: Any) -> None:
+    """Give upstream the widths of SMALL by its own tables and parameters."""
+    from sharp.models import presets
+
+    (name,) = presets.VIT_CONFIG_DICT
+    presets.VIT_CONFIG_DICT[name] = dataclasses.replace(
+        presets.VIT_CONFIG_DICT[name],
+        embed_dim=SMALL.dim, depth=SMALL.depth, num_heads=SMALL.heads, num_classes=SMALL.classes,
+    )  # fmt: skip
+    presets.MONODEPTH_ENCODER_DIMS_MAP[name][:] = SMALL.widths[1:]
+    presets.MONODEPTH_HOOK_IDS_MAP[name][:] = range(4)
+    params.monodepth.dims_decoder = (SMALL.depth_width,) * 5
+    params.gaussian_decoder.dims_decoder = (SMALL.gaussian_width,) * 5
+    params.gaussian_decoder.dim_out = SMALL.gaussian_head
 
 
 def covariances(scale: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
@@ -126,43 +153,6 @@ def machine() -> dict[str, str]:
     return {"device": device, "torch": torch.__version__, "python": platform.python_version()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--upstream", type=Path, required=True)
-    parser.add_argument("--wheel", type=Path, action="append", default=[])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path)
-    words = parser.parse_args()
-
-    from worker.engines.sharp.engine import Sharp
-    from worker.engines.sharp.manifest import UNUSED
-    from worker.engines.sharp.network import Execution, SharpNetwork
-    from worker.engines.sharp.session_frame import camera_from_network, unprojected
-    from worker.nn.checkpoint import load_into
-
-    image = picture()
-    weights = dict(state())
-    torch.backends.cudnn.allow_tf32 = False
-    torch.set_grad_enabled(False)
-    upstream = Upstream(words.upstream, words.wheel, weights, words.device)
-    found = upstream.unproject(upstream.forward(image, HFOV_FOCAL), image, HFOV_FOCAL)
-    theirs = theirs_as_dict(found)
-    del upstream, found
-
-    engine = Sharp()
-    engine.device = torch.device(words.device)
-    with torch.device("meta"):
-        engine.network = SharpNetwork(SharpConfig(), Execution(tiles_at_once=5, stripes=8))
-    load_into(engine.network, Drawn(weights), ignore=UNUSED, device=words.device)
-    gaussians = engine.network(engine._picture(image), HFOV_FOCAL / image.shape[1])
-    K = np.array([[HFOV_FOCAL, 0, 960], [0, HFOV_FOCAL, 540], [0, 0, 1]], np.float32)
-    ours = as_dict(*unprojected(gaussians, camera_from_network(K, 1920, 1080)), gaussians.color, gaussians.opacity)
-    result = {"machine": machine(), "gaussians": len(ours["opacity"]), **differences(ours, theirs)}
-    print(json.dumps(result, indent=1))
-    if words.out:
-        words.out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-
-
 class Drawn:
     """Tensors in memory, as a checkpoint."""
 
@@ -178,6 +168,60 @@ class Drawn:
 
     def tensor(self, name: str) -> torch.Tensor:
         return self.weights[name]
+
+
+def lens(size: tuple[int, int], focal: float) -> np.ndarray:
+    return np.array([[focal, 0, size[1] / 2], [0, focal, size[0] / 2], [0, 0, 1]], np.float32)
+
+
+def ours(config: SharpConfig, weights: dict[str, torch.Tensor], image: np.ndarray, focal: float, device: str) -> Any:
+    """Our cloud in float32, at the network's own scale."""
+    from worker.engines.sharp.engine import Sharp
+    from worker.engines.sharp.manifest import UNUSED
+    from worker.engines.sharp.network import Execution, SharpNetwork
+    from worker.engines.sharp.session_frame import camera_from_network, unprojected
+    from worker.nn.checkpoint import load_into
+
+    engine = Sharp()
+    engine.config, engine.device = config, torch.device(device)
+    with torch.device("meta"):
+        engine.network = SharpNetwork(config, Execution(tiles_at_once=5, stripes=8))
+    load_into(engine.network, Drawn(weights), ignore=UNUSED, device=device)
+    height, width = image.shape[:2]
+    gaussians = engine.network(engine._picture(image), focal / width)
+    camera = camera_from_network(lens((height, width), focal), width, height)
+    return as_dict(*unprojected(gaussians, camera), gaussians.color, gaussians.opacity)
+
+
+def sampled(cloud: dict[str, torch.Tensor]) -> dict[str, list[Any]]:
+    index = torch.linspace(0, len(cloud["opacity"]) - 1, SAMPLED).long()
+    return {name: values[index].tolist() for name, values in cloud.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--upstream", type=Path, required=True)
+    parser.add_argument("--wheel", type=Path, action="append", default=[])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--golden", type=Path)
+    parser.add_argument("--out", type=Path)
+    words = parser.parse_args()
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_grad_enabled(False)
+    small = words.golden is not None
+    config, size, focal = (SMALL, SMALL_SIZE, SMALL_FOCAL) if small else (SharpConfig(), SIZE, FOCAL)
+    image, weights = picture(size), dict(state(config))
+    upstream = Upstream(words.upstream, words.wheel, weights, words.device, small)
+    found = theirs_as_dict(upstream.unproject(upstream.forward(image, focal), image, focal))
+    del upstream
+    cloud = ours(config, weights, image, focal, words.device)
+    result = {"machine": machine(), "gaussians": len(cloud["opacity"]), **differences(cloud, found)}
+    print(json.dumps(result, indent=1))
+    if small:
+        origin = f"Apple's ml-sharp narrowed by bench/parity/sharp.py --golden; torch {torch.__version__}"
+        words.golden.write_text(json.dumps({"origin": origin, **sampled(found)}) + "\n", "utf-8")
+    if words.out:
+        words.out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

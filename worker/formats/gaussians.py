@@ -27,6 +27,7 @@ _TYPES = {
     "uint16": "<u2", "int": "<i4", "int32": "<i4", "uint": "<u4", "uint32": "<u4", "float": "<f4", "float32": "<f4",
     "double": "<f8", "float64": "<f8",
 }  # fmt: skip
+_CHUNK = 1 << 15  # Gaussians at a time: two megabytes stay in the cache
 _HEADER_LIMIT = 1 << 20
 
 
@@ -63,18 +64,25 @@ def write_gaussians(path: Path, cloud: GaussianCloud, comments: tuple[str, ...] 
     for comment in comments:
         if not comment.isascii() or "\n" in comment or "\r" in comment:
             raise ValueError("PLY comments are one line of ASCII; other readers refuse the file otherwise")
-    rows = np.zeros((len(cloud), len(PROPERTIES)), dtype="<f4")
-    rows[:, 0:3] = cloud.position
-    rows[:, 6:9] = (cloud.color - 0.5) / SH_C0
-    opacity = np.clip(cloud.opacity.astype(np.float64), 1e-6, 1 - 1e-6)
-    rows[:, 9] = np.log(opacity) - np.log1p(-opacity)
-    rows[:, 10:13] = np.log(np.maximum(cloud.scale, 1e-9))
-    rows[:, 13:17] = cloud.rotation
     header = ["ply", "format binary_little_endian 1.0", *(f"comment {comment}" for comment in comments)]
     header += [f"element vertex {len(cloud)}", *(f"property float {name}" for name in PROPERTIES), "end_header", ""]
     with replacing(path) as part, part.open("wb") as stream:
         stream.write("\n".join(header).encode("ascii"))
-        rows.tofile(stream)
+        rows = np.zeros((min(len(cloud), _CHUNK), len(PROPERTIES)), dtype="<f4")
+        for start in range(0, len(cloud), _CHUNK):
+            stream.write(_fill(rows, cloud, slice(start, start + _CHUNK)).data)
+
+
+def _fill(rows: F32, cloud: GaussianCloud, part: slice) -> F32:
+    """The file's values of some Gaussians, in `rows`, whose normals are zero and stay so."""
+    rows = rows[: len(cloud.opacity[part])]
+    rows[:, 0:3] = cloud.position[part]
+    rows[:, 6:9] = (cloud.color[part] - 0.5) / SH_C0
+    opacity = np.clip(cloud.opacity[part].astype(np.float64), 1e-6, 1 - 1e-6)
+    rows[:, 9] = np.log(opacity) - np.log1p(-opacity)
+    rows[:, 10:13] = np.log(np.maximum(cloud.scale[part], 1e-9))
+    rows[:, 13:17] = cloud.rotation[part]
+    return rows
 
 
 def read_gaussians(path: Path) -> GaussianCloud:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
-from worker.arrays import F32, U8, Bool
+from worker.arrays import F32, F64, U8, Bool
 from worker.engines.contract import SceneRequest, SceneResult
 from worker.formats.gaussians import GaussianCloud, write_gaussians
 from worker.formats.image import read_grey, read_rgb, write_png
@@ -54,6 +57,11 @@ NOTICES = {
         "props may stand off the background. Another geometry engine may agree better.",
         "统一尺度后，场景引擎与会话的深度仍相差 {percent:.0f}%（中位数），道具可能与背景脱离。可尝试其他几何引擎。",
     ),
+    "scene.coarser_numbers": (
+        "The network's numbers were too large for half precision on this picture, so it was run again in bfloat16: "
+        "depth is a little noisier.",
+        "该画面的网络数值超出半精度范围，已改用 bfloat16 重新计算，深度噪声略大。",
+    ),
     "scene.empty": ("The scene engine returned no Gaussians.", "场景引擎未返回任何高斯。"),
     "scene.not_finite": (
         "The scene engine returned Gaussians that are not finite numbers; they cannot be used.",
@@ -97,7 +105,7 @@ def run(ctx: StageContext) -> StageResult:
     ctx.progress(0.6, "")
 
     reference = still if request.keep_props or clean is None else clean
-    picture, target = _from_the_camera(cloud, pointmap.intrinsics, reference)
+    picture, target, device = _from_the_camera(cloud, pointmap.intrinsics, reference)
     quality = psnr_db(picture.color, target)
     if quality < EXPECTED_DB:
         ctx.warn("scene.low_fidelity", degraded=True, psnr_db=round(quality, 2), floor=EXPECTED_DB)
@@ -110,6 +118,7 @@ def run(ctx: StageContext) -> StageResult:
             "layers": list(result.layers),
             "compared_with": ctx.folder.relative(ctx.folder.still if reference is still else ctx.folder.clean),
             "checked_at": list(picture.alpha.shape[::-1]),
+            "checked_on": device,
             **result.details,
         },
     )
@@ -147,8 +156,8 @@ def _write_background(ctx: StageContext, points: F32, pointmap: Pointmap, remove
         np.savez(stream, points=points.astype(np.float32), mask=mask)
 
 
-def _from_the_camera(cloud: GaussianCloud, intrinsics: F32, reference: U8) -> tuple[Render, F32]:
-    """The rendered scene and the picture it should show, both at most CHECK_PIXELS large."""
+def _from_the_camera(cloud: GaussianCloud, intrinsics: F32, reference: U8) -> tuple[Render, F32, str]:
+    """The rendered scene and the picture it should show, both at most CHECK_PIXELS large; where it was rendered."""
     height, width = reference.shape[:2]
     scale = min(1.0, (CHECK_PIXELS / (height * width)) ** 0.5)
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
@@ -156,7 +165,19 @@ def _from_the_camera(cloud: GaussianCloud, intrinsics: F32, reference: U8) -> tu
     target: F32 = reference.astype(np.float32) / np.float32(255)
     if scale < 1:
         target = np.asarray(cv2.resize(target, size[::-1], interpolation=cv2.INTER_AREA), np.float32)
-    return render(cloud, np.eye(4), (intrinsics * ratio).astype(np.float32), size), target.astype(np.float32)
+    draw, device = _renderer()
+    picture = draw(cloud, np.eye(4), (intrinsics * ratio).astype(np.float32), size)
+    return picture, target.astype(np.float32), device
+
+
+def _renderer() -> tuple[Callable[[GaussianCloud, F64, F32, tuple[int, int]], Render], str]:
+    """On the GPU where the engine has brought torch and one: the check must not take longer than the work."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return render, "cpu"
+    from worker.formats import rasteriser_gpu
+
+    return rasteriser_gpu.render, "cuda"
 
 
 def _comments(scene: SceneRecord, layers: tuple[int, ...]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worker.engines.sharp.compose import Base, Gaussians, compose, initialise
@@ -19,6 +20,12 @@ from worker.engines.sharp.decoder import Fusion, MultiresDecoder, NormedResidual
 from worker.engines.sharp.encoder import SlidingPyramid
 
 Report = Callable[[float], None]
+
+
+class Overflow(ArithmeticError):
+    """The network's numbers left the range of its precision."""
+
+
 _MATRICES = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
@@ -53,7 +60,7 @@ class MonodepthPredictor(nn.Module):
         """(1, 2, S, S) float32, not negative."""
 
         def head(x: Tensor) -> Tensor:
-            return _in_float32(self.head[4:], self.head[:4](x))
+            return torch.relu(_pointwise(self.head[4], self.head[:4](x)))
 
         return in_stripes(head, self.decoder(levels), stripes)
 
@@ -92,7 +99,11 @@ class FeatureModel(nn.Module):
         )
 
     def forward(self, levels: list[Tensor], picture: Tensor) -> tuple[Tensor, Tensor]:
-        fused = self.fusion(self.decoder(levels), self.image_encoder(picture))
+        """Empties `levels`, the largest thing in memory, as soon as they are used."""
+        decoded = self.decoder(levels)
+        levels.clear()
+        fused = self.fusion(decoded, self.image_encoder(picture))
+        del decoded
         return self.texture_head(fused), self.geometry_head(fused)
 
 
@@ -106,8 +117,8 @@ class PredictionHead(nn.Module):
 
     def forward(self, texture: Tensor, geometry: Tensor) -> Tensor:
         parts = [
-            _in_float32(self.geometry_prediction_head, geometry).unflatten(1, (3, LAYERS)),
-            _in_float32(self.texture_prediction_head, texture).unflatten(1, (11, LAYERS)),
+            _pointwise(self.geometry_prediction_head, geometry).unflatten(1, (3, LAYERS)),
+            _pointwise(self.texture_prediction_head, texture).unflatten(1, (11, LAYERS)),
         ]
         return torch.cat(parts, dim=1)
 
@@ -128,6 +139,8 @@ class SharpNetwork(nn.Module):
     def forward(self, image: Tensor, disparity_factor: float, report: Report = lambda fraction: None) -> Gaussians:
         """Gaussians in the network's own space: x and y in -1..1 at depth 1, depth in metres by its own judgement.
 
+        Raises Overflow where numbers are not finite.
+
         Args:
             image: (1, 3, S, S) sRGB-encoded 0..1.
             disparity_factor: focal length in pixels by the picture's width.
@@ -142,9 +155,11 @@ class SharpNetwork(nn.Module):
             disparity = monodepth.disparity(levels, self.execution.stripes)
             report(0.85)
             base: Base = initialise(image, disparity_factor / disparity.clamp(1e-4, 1e4))
-            del disparity
             texture, geometry = self.feature_model(levels, self._laid_out(base.features))
             offsets = self.prediction_head(texture, geometry)
+        # Looked at here, because the clamps that follow would hide an overflow behind finite nonsense.
+        if not bool(torch.isfinite(disparity).all() & torch.isfinite(offsets).all()):
+            raise Overflow(f"not finite in {self.execution.precision}")
         report(1.0)
         return compose(base, offsets)
 
@@ -159,7 +174,8 @@ class SharpNetwork(nn.Module):
         return x.contiguous(memory_format=torch.channels_last) if wanted else x
 
 
-def _in_float32(layer: nn.Module, x: Tensor) -> Tensor:
+def _pointwise(layer: nn.Module, x: Tensor) -> Tensor:
+    """A 1x1 convolution in float32, as the matrix product that it is."""
+    assert isinstance(layer, nn.Conv2d)
     with torch.autocast(x.device.type, enabled=False):
-        result: Tensor = layer(x.float())
-    return result
+        return F.linear(x.movedim(1, -1).float(), layer.weight[:, :, 0, 0], layer.bias).movedim(-1, 1)

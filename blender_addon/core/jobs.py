@@ -91,6 +91,7 @@ class Board:
         self._brought: dict[str, Callable[[Job], None]] = {}
         self._air: tuple[Exchange, _Wish] | None = None
         self._next_poll = 0.0
+        self._evict = False  # whoever answers next is asked to end
         self._starting_until = 0.0
 
     # --- what the user asks for
@@ -125,6 +126,12 @@ class Board:
             self._brought[job.id] = then
 
     def stop_worker(self) -> None:
+        """End the worker; one that speaks another protocol too, to which there is no link."""
+        if self.worker is None:
+            self._evict = True
+            self._poll_soon()
+            return
+
         def stopped(answer: Any) -> None:
             self._lose(None)
 
@@ -248,7 +255,14 @@ class Board:
                     "已启动工作进程，但其未能就绪。原因见其日志。",
                     fix="assetize.worker_log",
                 )
+            self._evict = False
             return before != (self.link, self.problem)
+        if self._evict:
+            self._evict = False
+            goodbye = _Wish(lambda worker: found.shutdown(), lambda answer: self._lose(None), quiet=True)
+            self._air = (found.shutdown(), goodbye)
+            self._air[0].step()
+            return False
 
         def greeted(answer: Any) -> None:
             self.version = check_health(answer)

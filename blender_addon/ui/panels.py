@@ -15,7 +15,7 @@ from ..core.record import EDITABLE, PREFIX, RECORD_KEY
 from ..core.session import STILL_SUFFIXES
 from ..scene import metadata, sets
 from ..scene.props import RELIGHT
-from . import engines, jobs, operators, settings, thumbnail
+from . import engines, jobs, operators, preferences, settings, thumbnail
 
 _STATE_ICONS = {"queued": "TIME", "running": "PLAY", "done": "CHECKMARK", "partial": "ERROR", "failed": "CANCEL",
                 "cancelled": "X"}  # fmt: skip
@@ -194,6 +194,9 @@ class _Options(_Tab):
         inner.prop(chosen, "lens_mm", text="")
         for name in ("max_props", "seed", "skip_scene", "skip_geometry"):
             layout.prop(chosen, name)
+        held = preferences.get()
+        if isinstance(held, bpy.types.AddonPreferences):
+            layout.prop(held, "output_root")
         column = layout.column(heading="Import", align=True)
         for name in ("import_splats", "import_points", "import_props", "import_light"):
             column.prop(chosen, name)

@@ -30,7 +30,7 @@ class ASSETIZE_Preferences(bpy.types.AddonPreferences):
     output_root: bpy.props.StringProperty(
         name="Output folder",
         subtype="DIR_PATH",
-        description="Where sessions are made. Empty: Assetize in your home folder",
+        description="Where sessions are made, from the worker's next start on. Empty: Assetize in your home folder",
     )
     auto_import: bpy.props.BoolProperty(
         name="Import when done", default=True, description="Build the scene as soon as a still is finished"

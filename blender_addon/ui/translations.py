@@ -167,7 +167,8 @@ _ZH = {
     "Use this worker instead, e.g. http://127.0.0.1:8000. Empty: find or start one":
         "改用此工作进程，例如 http://127.0.0.1:8000。留空：自动查找或启动",
     "What stands for the background in viewport and render": "视口与渲染中背景的显示方式",
-    "Where sessions are made. Empty: Assetize in your home folder": "会话的输出位置。留空：用户目录下的 Assetize",
+    "Where sessions are made, from the worker's next start on. Empty: Assetize in your home folder":
+        "会话的输出位置，自工作进程下次启动起生效。留空：用户目录下的 Assetize",
     "Who delivers; goes into every metadata record": "交付方；写入每条元数据记录",
     "Who does this stage": "由哪个引擎完成此阶段",
     "Width": "宽度",

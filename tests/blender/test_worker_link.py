@@ -75,6 +75,8 @@ class Service:
             self.bodies.append(body)
             self.jobs.insert(0, {"id": f"{len(self.bodies):032x}", "name": "still.png", "state": "queued"})
             return 201, self.jobs[0]
+        if path == "/shutdown":
+            return 202, {"ok": True}
         verb = path.rpartition("/")[2]
         job = next((each for each in self.jobs if each["id"] in path), None)
         if job is None:
@@ -434,6 +436,15 @@ def test_a_stranger_on_the_port_is_told(service):
     board = Board(lambda: found(service))
     run(board, lambda: board.problem is not None)
     assert board.problem.code == "worker.stranger" and board.link is Link.ABSENT
+
+
+def test_a_worker_of_another_protocol_can_be_ended(service):
+    service.health = {"name": "assetize", "version": "9", "api": 2}
+    board = Board(lambda: found(service))
+    run(board, lambda: board.problem is not None)
+    assert board.problem.code == "worker.version" and board.problem.fix == "assetize.worker_stop"
+    board.stop_worker()
+    run(board, lambda: "/shutdown" in service.asked and board.problem is None)
 
 
 def test_a_worker_that_never_comes_up_is_told():

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,20 @@ import bpy
 import bpy.utils.previews
 
 _previews: list[Any] = []
-KEPT = 32
+_looked: dict[str, Any] = {}
+KEPT, LOOK_S = 32, 2.0
 
 
 def icon_of(path: Path) -> int:
     """The icon of a picture file, 0 where there is no such file."""
-    try:
-        name = f"{path}|{path.stat().st_mtime_ns}"
-    except OSError:
+    now = time.monotonic()
+    if _looked.get("path") != path or now - _looked["at"] > LOOK_S:  # a panel is drawn often, a disk may be far away
+        try:
+            _looked.update(path=path, at=now, name=f"{path}|{path.stat().st_mtime_ns}")
+        except OSError:
+            _looked.update(path=path, at=now, name="")
+    name = _looked["name"]
+    if not name:
         return 0
     if not _previews:
         _previews.append(bpy.utils.previews.new())
@@ -32,3 +39,4 @@ def icon_of(path: Path) -> int:
 def forget() -> None:
     while _previews:
         bpy.utils.previews.remove(_previews.pop())
+    _looked.clear()

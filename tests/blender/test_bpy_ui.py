@@ -18,7 +18,7 @@ from blender_addon import cli
 from blender_addon.core import engines as core_engines
 from blender_addon.core.client import Worker
 from blender_addon.core.jobs import Job
-from blender_addon.ui import engines, jobs, operators, panels, preferences, rois, settings, translations
+from blender_addon.ui import engines, jobs, operators, panels, preferences, rois, settings, thumbnail, translations
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -396,3 +396,12 @@ def test_the_package_passes_blenders_validator(tmp_path):
                  ["validate", str(tmp_path / "assetize-0.1.0.zip")]):  # fmt: skip
         done = subprocess.run([sys.executable, str(builder), *line], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_thumbnail_is_looked_for_and_forgotten(addon, session_folder, tmp_path):
+    assert thumbnail.icon_of(tmp_path / "none.png") == 0
+    still = session_folder / "plate/still.png"
+    assert thumbnail.icon_of(still) == thumbnail.icon_of(still)  # icons have numbers in a window only
+    assert len(thumbnail._previews[0]) == 1
+    thumbnail.forget()
+    assert not thumbnail._previews and not thumbnail._looked

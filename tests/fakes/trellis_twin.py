@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bench.random_weights import draw
 from worker.engines.card import EngineCard, Licence, WeightFile
+from worker.engines.contract import Progress, PropRequest, PropResult
 from worker.engines.trellis import manifest
 from worker.engines.trellis.cards import SETTINGS
 from worker.engines.trellis.config import (
@@ -92,6 +94,19 @@ class Twin(Trellis):
     name = "twin"
     config = TINY
     files = FILES
+
+
+class Fragile(Twin):
+    """Dies in its best tier as native code does: no exception, no traceback."""
+
+    def load(self, device: str, tier: str) -> None:
+        super().load(device, tier)
+        self._dies = tier == "cpu"
+
+    def run(self, request: PropRequest, progress: Progress) -> PropResult:
+        if self._dies:
+            os.abort()
+        return super().run(request, progress)
 
 
 CARD = EngineCard(

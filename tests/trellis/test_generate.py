@@ -15,7 +15,7 @@ from worker.engines.trellis.decoders import RawGaussians  # noqa: E402
 from worker.engines.trellis.generate import Generator, Limits  # noqa: E402
 from worker.engines.trellis.networks import Networks  # noqa: E402
 from worker.errors import StageError  # noqa: E402
-from worker.nn.sparse import Voxels  # noqa: E402
+from worker.nn.sparse import Voxels, gather_convolve  # noqa: E402
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (518, 518, 3), dtype=np.uint8)
 
@@ -135,6 +135,30 @@ def test_memory_that_is_there_once_the_other_networks_are_gone_is_used(generator
 def test_a_tier_without_mesh_says_so(networks):
     found = generate(Generator(networks, Limits(mesh=False)))
     assert found.mesh is None and found.notices[0].code == "props.coarse_mesh" and found.notices[0].degraded
+
+
+def test_features_and_weights_of_every_convolution_have_one_precision(networks):
+    """A mixture of the two is what compiled convolutions die of."""
+    seen = []
+
+    def convolve(x, voxels, weight, bias, source):
+        seen.append((x.dtype, weight.dtype, bias.dtype))
+        return gather_convolve(x, voxels, weight, bias, source)
+
+    for dtype in (torch.float16, torch.bfloat16):
+        networks.dtype = dtype
+        networks.drop()
+        generate(Generator(networks, Limits(), convolve))
+        assert len(seen) > 8 and {kind for three in seen for kind in three} == {dtype}
+        seen.clear()
+
+
+def test_no_compiled_extension_is_asked_for(generator):
+    import sys
+
+    generate(generator)
+    unwanted = {"spconv", "flash_attn", "xformers", "kaolin", "nvdiffrast", "diffoctreerast", "torchsparse"}
+    assert not unwanted & {name.partition(".")[0] for name in sys.modules}
 
 
 def ball(size: int, radius: float) -> tuple[Voxels, RawGaussians]:

@@ -87,6 +87,12 @@ def test_a_slow_one_is_left_alone(fake, monkeypatch):
     assert spconv_choice.judge("cpu").state == "slower"
 
 
+def test_one_that_tunes_itself_for_ever_is_not_waited_for(fake, monkeypatch):
+    monkeypatch.setattr(spconv_choice, "_SECONDS", 0.2)
+    fake(SLOW)
+    assert spconv_choice.judge("cpu").state == "died"
+
+
 def test_only_a_right_one_is_used(fake, monkeypatch):
     fake(RIGHT)
     used = []

@@ -18,6 +18,7 @@ from worker.formats.pointmap import intrinsics_from_hfov, read_pointmap
 from worker.pointmaps.floor import CAMERA_HEIGHT
 from worker.pointmaps.upright import gravity_from_lines
 from worker.session.model import InputRecord, Lens
+from worker.session.options import Options
 from worker.stages import geometry
 
 
@@ -99,6 +100,21 @@ def test_stage_writes_what_it_promises(street, make_context) -> None:
     assert np.allclose(list(vertices[0])[:3], stored.points[tuple(first)])
     assert all(path.exists() for path in result.outputs) and ctx.folder.segmentation in result.outputs
     assert ctx.degraded and ctx.warnings[0].code == "geometry.layout_preview"
+
+
+def test_asking_for_tiles_in_vain_is_told(street, make_context) -> None:
+    ctx = make_context(street, LayoutPreview(), geometry.NOTICES, Options(geometry_tiles=True))
+    geometry.run(ctx)
+    assert "geometry.not_tiled" in [warning.code for warning in ctx.warnings]
+
+
+def test_points_are_thinned_to_nearly_as_many_as_wanted(street) -> None:
+    result = preview(street)
+    for most in (20_000, 5_000, 123):
+        positions, colors = geometry._thinned(result, street, most)
+        assert 0.8 * most < len(positions) <= 1.1 * most and len(colors) == len(positions)
+    everything, _ = geometry._thinned(result, street, 10**6)
+    assert len(everything) == result.mask.sum()
 
 
 def test_same_still_same_bytes(street, make_context) -> None:

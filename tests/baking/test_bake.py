@@ -121,6 +121,22 @@ def test_a_shattered_surface_is_told_and_bounded(monkeypatch):
     assert len(_welded(baked.mesh).split(only_watertight=False)) == 20
 
 
+def test_a_jagged_surface_is_unwrapped_triangle_by_triangle():
+    """Charts of such a one take minutes, and a host would be taken for hung; its colours are right all the same."""
+    ball = _ball(3)
+    ball.vertices *= 1 + 0.6 * np.random.default_rng(0).random((len(ball.vertices), 1))
+    baked = _bake(ball, 5000)
+    mesh = baked.mesh
+    assert [notice.code for notice in baked.notices] == ["props.patchwork"]
+    assert len(mesh.vertices) == 3 * len(mesh.faces) and mesh.uv.min() >= 0 and mesh.uv.max() <= 1
+    seen = sample_texture(mesh.texture, mesh.uv[mesh.faces].mean(axis=1)) / 255
+    error = np.abs(seen - _colours(mesh.vertices[mesh.faces].mean(axis=1)))
+    assert error.mean() < 0.03 and np.quantile(error, 0.95) < 0.1
+    corners = mesh.uv[mesh.faces] * 256
+    overlap = np.unique(corners.mean(axis=1).astype(int), axis=0)
+    assert len(overlap) == len(mesh.faces)  # no two lie on one spot
+
+
 @pytest.mark.parametrize("spoil, word", [
     (lambda v, f, c: (v, f[:0], c), "no surface"),
     (lambda v, f, c: (np.where(np.arange(len(v))[:, None] == 3, np.nan, v), f, c), "not numbers"),

@@ -61,6 +61,8 @@ def bake(
     notices = []
     if dense.pieces > reduce.SHATTERED:
         notices.append(EngineNotice("props.shattered", {"label": label, "pieces": dense.pieces}, degraded=True))
+    if not layout.in_charts:
+        notices.append(EngineNotice("props.patchwork", {"label": label}))
     if not small.closed:
         notices.append(EngineNotice("props.open_mesh", {"label": label}))
     progress(1.0)

@@ -18,21 +18,30 @@ from worker.formats.silhouette import rasterise
 NEIGHBOURS = 6  # dense vertices that a texel is mixed from
 FACING = 0.02  # weight of one that looks the other way: behind a thin wall, not beside the texel
 PADDING = 3  # texels between charts
+JAGGED_DEG, JAGGED_SHARE = 60.0, 0.3  # share of edges that turn by more; beyond it charts take minutes to make
 _CHUNK = 1 << 17
 
 
 @dataclass
 class Layout:
-    """A mesh cut along its seams. `source` (V,): which vertex of the uncut mesh each one is."""
+    """A mesh cut along its seams. `source` (V,): which vertex of the uncut mesh each one is. `in_charts` False: every
+    triangle lies alone.
+    """
 
     vertices: F32
     faces: I32
     uv: F32
     source: I32
+    in_charts: bool = True
 
 
 def unwrapped(vertices: F32, faces: I32, side: int) -> Layout:
-    """Charts packed into a square texture of `side` texels (xatlas)."""
+    """Charts packed into a square texture of `side` texels (xatlas); of a jagged mesh every triangle by itself.
+
+    xatlas holds the interpreter while it works, so a host that it kept for minutes would be taken for hung.
+    """
+    if _jaggedness(vertices, faces) > JAGGED_SHARE:
+        return _one_by_one(vertices, faces, side)
     atlas = xatlas.Atlas()
     atlas.add_mesh(vertices, faces.astype(np.uint32))
     charts, packing = xatlas.ChartOptions(), xatlas.PackOptions()
@@ -44,6 +53,34 @@ def unwrapped(vertices: F32, faces: I32, side: int) -> Layout:
         vertices[source], np.ascontiguousarray(cut, np.int32), np.ascontiguousarray(uv, np.float32),
         np.asarray(source, np.int32),
     )  # fmt: skip
+
+
+def _jaggedness(vertices: F32, faces: I32) -> float:
+    """Share of the edges between two faces at which the surface turns by more than `JAGGED_DEG`."""
+    edges = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1).astype(np.int64)
+    key = edges[:, 0] * len(vertices) + edges[:, 1]
+    order = np.argsort(key, kind="stable")
+    shared = np.flatnonzero(key[order][1:] == key[order][:-1])
+    if not len(shared):
+        return 0.0
+    normal = face_normals(vertices, faces)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-20)
+    turn = np.einsum("ij,ij->i", normal[order[shared] // 3], normal[order[shared + 1] // 3])
+    return float((turn < np.cos(np.radians(JAGGED_DEG))).mean())
+
+
+def _one_by_one(vertices: F32, faces: I32, side: int) -> Layout:
+    """Two triangles to a cell of a grid, a texel apart where there is room."""
+    cells = int(np.ceil(np.sqrt((len(faces) + 1) // 2)))
+    gap = min(0.2, cells / side)
+    near, far = gap, 1 - 2.5 * gap
+    lower = np.array([[near, near], [far, near], [near, far]])
+    number = np.arange(len(faces))
+    cell = np.stack([number // 2 % cells, number // 2 // cells], axis=1)
+    uv = (cell[:, None] + np.where((number % 2 == 0)[:, None, None], lower, 1 - lower)) / cells
+    source = np.ascontiguousarray(faces.ravel(), np.int32)
+    own = np.arange(len(source), dtype=np.int32).reshape(-1, 3)
+    return Layout(vertices[source], own, uv.reshape(-1, 2).astype(np.float32), source, in_charts=False)
 
 
 def painted(layout: Layout, dense: Surface, side: int) -> U8:

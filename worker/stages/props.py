@@ -50,6 +50,11 @@ NOTICES = {
         "The surface of “{label}” is not closed; it may look hollow from some sides.",
         "“{label}”的表面未闭合；从某些角度看可能是空心的。",
     ),
+    "props.patchwork": (
+        "“{label}” is too jagged to be unwrapped in charts: its texture lies triangle by triangle and is hard to paint "
+        "on.",
+        "“{label}”表面过于破碎，无法按图块展开：其贴图按三角形逐个排列，难以手绘修改。",
+    ),
     "props.uneven_scale": (
         "The engine gave “{label}” a different scale along each axis; their mean was taken.",
         "引擎为“{label}”的各轴给出了不同的缩放；已取其平均值。",

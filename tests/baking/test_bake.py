@@ -122,7 +122,7 @@ def test_a_shattered_surface_is_told_and_bounded(monkeypatch):
 
 
 def test_a_jagged_surface_is_unwrapped_triangle_by_triangle():
-    """Charts of such a one take minutes, and a host would be taken for hung; its colours are right all the same."""
+    """Charts of such a one take long, and a host would be taken for hung; its colours are right all the same."""
     ball = _ball(3)
     ball.vertices *= 1 + 0.6 * np.random.default_rng(0).random((len(ball.vertices), 1))
     baked = _bake(ball, 5000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import threading
@@ -21,6 +22,7 @@ from worker.engines.sam3d_objects.engine import Sam3dObjects
 from worker.formats.silhouette import iou
 from worker.host import messages
 from worker.host.process import HostProcess, Limits, Measured
+from worker.stages import props
 
 CHECKOUT = Path(__file__).parent.parent / "fakes" / "sam3d_checkout"
 
@@ -93,3 +95,10 @@ def test_in_an_engine_host_its_process_ends_with_the_host(session, shot):  # noq
     finally:
         host.kill()
     assert not any(child.is_running() and child.status() != "zombie" for child in children)
+
+
+@pytest.mark.parametrize("room", ["baking", "engines/sam3d_objects", "engines/trellis"])
+def test_every_notice_given_is_one_that_the_stage_can_say(room):
+    text = "".join(path.read_text("utf-8") for path in (Path(props.__file__).parents[1] / room).glob("*.py"))
+    codes = set(re.findall(r'EngineNotice\(\s*"([\w.]+)"', text))
+    assert codes and codes <= set(props.NOTICES)

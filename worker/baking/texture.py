@@ -18,7 +18,7 @@ from worker.formats.silhouette import rasterise
 NEIGHBOURS = 6  # dense vertices that a texel is mixed from
 FACING = 0.02  # weight of one that looks the other way: behind a thin wall, not beside the texel
 PADDING = 3  # texels between charts
-JAGGED_DEG, JAGGED_SHARE = 60.0, 0.3  # share of edges that turn by more; beyond it charts take minutes to make
+JAGGED_DEG, JAGGED_SHARE = 60.0, 0.3  # share of edges that turn by more; charts of such cost 30 s of processor
 _CHUNK = 1 << 17
 
 
@@ -38,7 +38,7 @@ class Layout:
 def unwrapped(vertices: F32, faces: I32, side: int) -> Layout:
     """Charts packed into a square texture of `side` texels (xatlas); of a jagged mesh every triangle by itself.
 
-    xatlas holds the interpreter while it works, so a host that it kept for minutes would be taken for hung.
+    xatlas holds the interpreter while it works, so a host that it kept for long would be taken for hung.
     """
     if _jaggedness(vertices, faces) > JAGGED_SHARE:
         return _one_by_one(vertices, faces, side)

@@ -317,6 +317,12 @@ def test_a_networks_weights_stay_warm_and_its_draws_repeat(
     assert len(set(texts)) == 1 and texts[0] != other and "True" in texts[0]
 
 
+def test_an_engine_may_have_a_time_limit_of_its_own(run: Runner, still: Still) -> None:
+    with_engine(run, "Echo", timeout_s=1.5, memory_mb={"full": 100})
+    record = written(run(still(scene=["spin"])).folder)["stages"]["scene"]
+    assert record["state"] == "failed" and "more than 2 s" in record["error"]["en"] + str(record["warnings"])
+
+
 @pytest.mark.parametrize(
     ("action", "why"), [("idle", "stood still"), ("sigstop", "stood still"), ("spin", "more than 6 s")]
 )

@@ -123,9 +123,9 @@ def test_a_shattered_surface_is_told_and_bounded(monkeypatch):
 
 def test_a_jagged_surface_is_unwrapped_triangle_by_triangle():
     """Charts of such a one take long, and a host would be taken for hung; its colours are right all the same."""
-    ball = _ball(3)
-    ball.vertices *= 1 + 0.6 * np.random.default_rng(0).random((len(ball.vertices), 1))
-    baked = _bake(ball, 5000)
+    ball = _ball(4)
+    ball.vertices *= 1 + 0.4 * np.random.default_rng(0).random((len(ball.vertices), 1))
+    baked = _bake(ball, 6000)
     mesh = baked.mesh
     assert [notice.code for notice in baked.notices] == ["props.patchwork"]
     assert len(mesh.vertices) == 3 * len(mesh.faces) and mesh.uv.min() >= 0 and mesh.uv.max() <= 1
@@ -133,8 +133,14 @@ def test_a_jagged_surface_is_unwrapped_triangle_by_triangle():
     error = np.abs(seen - _colours(mesh.vertices[mesh.faces].mean(axis=1)))
     assert error.mean() < 0.03 and np.quantile(error, 0.95) < 0.1
     corners = mesh.uv[mesh.faces] * 256
-    overlap = np.unique(corners.mean(axis=1).astype(int), axis=0)
-    assert len(overlap) == len(mesh.faces)  # no two lie on one spot
+    places = np.unique((2 * corners.mean(axis=1)).astype(int), axis=0)
+    assert len(places) == len(mesh.faces)  # no two lie on one spot
+
+
+def test_a_box_keeps_its_charts():
+    """All its edges are sharp, and it is no jagged thing for that."""
+    baked = _bake(trimesh.creation.box([0.4, 0.5, 0.6]))
+    assert not baked.notices and len(baked.mesh.vertices) <= 24
 
 
 @pytest.mark.parametrize("spoil, word", [

@@ -19,6 +19,7 @@ NEIGHBOURS = 6  # dense vertices that a texel is mixed from
 FACING = 0.02  # weight of one that looks the other way: behind a thin wall, not beside the texel
 PADDING = 3  # texels between charts
 JAGGED_DEG, JAGGED_SHARE = 60.0, 0.3  # share of edges that turn by more; charts of such cost 30 s of processor
+FEW = 2000  # faces: so many are unwrapped quickly however they lie; a plain box is all sharp edges
 _CHUNK = 1 << 17
 
 
@@ -40,7 +41,7 @@ def unwrapped(vertices: F32, faces: I32, side: int) -> Layout:
 
     xatlas holds the interpreter while it works, so a host that it kept for long would be taken for hung.
     """
-    if _jaggedness(vertices, faces) > JAGGED_SHARE:
+    if len(faces) > FEW and _jaggedness(vertices, faces) > JAGGED_SHARE:
         return _one_by_one(vertices, faces, side)
     atlas = xatlas.Atlas()
     atlas.add_mesh(vertices, faces.astype(np.uint32))

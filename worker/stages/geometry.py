@@ -28,7 +28,6 @@ SPEC = StageSpec(
     weight=3.0,
     engine="geometry",
     requires=("plate",),
-    timeout_s=1800.0,  # thirty tiles of a large network on a processor
 )
 NOTICES = {
     "geometry.layout_preview": (

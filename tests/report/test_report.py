@@ -151,6 +151,21 @@ def test_each_prop_tells_who_made_it_and_what_it_took(whole) -> None:
     assert "cut by the frame" in html_of(folder, session) and "部分被遮挡" in html_of(folder, session)
 
 
+def test_one_of_two_alike_shows_the_others_model(whole) -> None:
+    folder, session = whole
+    manifest = HarvestManifest.model_validate_json(folder.harvest_manifest.read_text("utf-8"))
+    manifest.props.append(manifest.props[0].model_copy(update={"id": "prop_02"}))
+    write_json(folder.harvest_manifest, manifest.model_dump(mode="json", by_alias=True))
+    first = session.scene.props[0]
+    first.glb = "props_3d/prop_01.glb"
+    session.scene.props.append(first.model_copy(update={"id": "prop_02", "instance_of": "prop_01"}))
+    html = html_of(folder, session)
+    article = html[html.index('id="prop_02"') :]
+    assert 'data-mesh="prop_01"' in article and '<a href="#prop_01">prop_01</a>' in article
+    assert article.count('class="turntable"') == 1
+    assert html.count("Same model as") == 1
+
+
 def test_hostile_names_and_engine_words_stay_text(whole) -> None:
     html = html_of(*whole)
     assert "<script>alert" not in html and "<b>person" not in html

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -203,7 +204,8 @@ def _prop(
     blocks: dict[str, Any],
 ) -> dict[str, Any]:
     placed = _placed(session).get(prop.id)
-    mesh = meshes.get(prop.id)
+    shape = Path(placed.glb).stem if placed is not None and placed.glb else prop.id  # of near-identical props another's
+    mesh = meshes.get(shape)
     built = None
     if placed is not None and mesh is not None and session.scene is not None:
         pose = np.asarray(placed.camera_from_prop, dtype=np.float64)
@@ -217,9 +219,10 @@ def _prop(
         "silhouette": embed.silhouette(folder.still, prop.crop_box, prop.outline, built),
         "has_built": built is not None,
         "relit": embed.picture(folder.prop_relit(prop.id), 2 * embed.CROP_SIDE),
-        "mesh": blocks["meshes"].get(prop.id),
+        "mesh": blocks["meshes"].get(shape),
+        "shape": shape,
         "turntable": None if mesh is None else embed.encoded(Image.fromarray(turntable.strip(mesh))),
-        "made": _made(session, prop.id) if mesh is not None else None,
+        "made": _made(session, shape) if mesh is not None else None,
     }
 
 

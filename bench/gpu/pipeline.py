@@ -27,7 +27,7 @@ from worker.engines.card import EngineCard, WeightFile
 from worker.engines.trellis.config import TrellisConfig
 from worker.nn.checkpoint import TensorSpec
 from worker.weights.install import manifest_of
-from worker.weights.store import path_of
+from worker.weights.store import Receipt, path_of, receipt_path, receipt_text
 
 ROOT = Path(__file__).resolve().parents[2]
 NATIVE = ("geometry=dust3r", "scene=sharp", "props=trellis")
@@ -85,6 +85,8 @@ def write_weights(card: EngineCard, file: WeightFile, device: str) -> None:
         save_file(tensors, path)
     else:
         torch.save(tensors, path)
+    # its size is its own, not the official file's
+    receipt_path(path).write_text(receipt_text(Receipt(path.stat().st_size, "0" * 64, "drawn")), encoding="utf-8")
 
 
 def run_batch(stills: list[Path], engines: list[str], out: Path, extra: list[str]) -> tuple[int, float]:

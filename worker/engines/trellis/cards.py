@@ -55,8 +55,8 @@ CARDS = (
         entry="worker.engines.trellis.engine:Trellis",
         weights=(*WEIGHTS, SETTINGS),
         devices=("cuda", "cpu"),
-        # measured on an H100 with 20,000 voxels: 7.7, 4.0, 3.5 and 3.2 GB; larger props take more
-        memory_mb={"full": 9216, "sequential": 5120, "low": 4608, "gaussians": 3584, "cpu": 10240},
+        # on an H100 20,000 voxels take 6.6, 2.9, 2.4 and 2.3 GB (bench/results/trellis.json); 32,000 about 1 GB more
+        memory_mb={"full": 8192, "sequential": 4096, "low": 3584, "gaussians": 3072, "cpu": 10240},
         tier_devices={
             "full": ("cuda",),
             "sequential": ("cuda",),

@@ -37,6 +37,7 @@ class Truth:
     ids_path: Path
     depth_path: Path
     folder: Path | None  # of bench.scenes: meshes, probe, views
+    meshes: Path | None = None
 
     @cached_property
     def ids(self) -> Array:
@@ -68,21 +69,26 @@ class Truth:
         return self.ids == thing.id
 
     def mesh(self, thing: TrueObject) -> tuple[Array, Array] | None:
-        """Vertices in the object's own frame and triangles; None for the examples, which keep no meshes."""
-        if self.folder is None:
+        """Vertices in the object's own frame and triangles; None where no meshes were kept (the examples' are not)."""
+        if self.meshes is None or not self.meshes.exists():
             return None
-        with np.load(self.folder / "meshes.npz") as data:
+        with np.load(self.meshes) as data:
             return data[f"o{thing.id}_vertices"].astype(float), data[f"o{thing.id}_triangles"]
 
 
 def read_scene(folder: Path) -> Truth:
     """A scene folder of bench.scenes; FileNotFoundError where it is unfinished."""
     record = json.loads((folder / "truth.json").read_text(encoding="utf-8"))
-    return Truth(folder.name, folder / "still.png", record, folder / "ids.png", folder / "depth.npz", folder)
+    return Truth(folder.name, folder / "still.png", record, folder / "ids.png", folder / "depth.npz", folder,
+                 folder / "meshes.npz")
 
 
-def read_example(root: Path, name: str) -> Truth:
-    """An example still: depth, masks, poses and key light, but no meshes, probe or other views."""
+def read_example(root: Path, name: str, meshes: Path | None = None) -> Truth:
+    """An example still: depth, masks, poses and key light, but no probe or other views.
+
+    `meshes`: where bench.example_meshes put the props' meshes, if it did.
+    """
     base = root / "truth" / name
     record = json.loads(base.with_suffix(".json").read_text(encoding="utf-8"))
-    return Truth(name, root / f"{name}.png", record, base.with_name(f"{name}_ids.png"), base.with_suffix(".npz"), None)
+    return Truth(name, root / f"{name}.png", record, base.with_name(f"{name}_ids.png"), base.with_suffix(".npz"), None,
+                 None if meshes is None else meshes / f"{name}_meshes.npz")

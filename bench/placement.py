@@ -114,7 +114,8 @@ def figures(truth: Truth, thing: TrueObject, item: Placing, view: View, rigid: m
     assert true_pose is not None and thing.low is not None and thing.high is not None
     vertices = item.vertices * factor
     foot = true_pose[:3, 3] + up * thing.low[2]
-    gap, sunk = m.ground_contact(vertices, up, -float(up @ foot))
+    height = (vertices - foot) @ up  # the lowest vertex itself: few of a mesh's vertices may be at its feet
+    gap, sunk = (max(side * float(height.min()), 0.0) / float(np.ptp(height)) for side in (1, -1))
     size = truth.ids.shape[::-1]
     seen = silhouette(item.vertices, item.made.mesh.faces, view.around.intrinsics, size)
     middle = [p[:3, :3] @ (0.5 * (a + b)) + p[:3, 3]

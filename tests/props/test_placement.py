@@ -9,8 +9,8 @@ from worker.formats.mesh import TexturedMesh
 from worker.placement import pose as poses
 from worker.placement.evidence import Evidence, compare
 from worker.placement.overlap import shared_volume
-from worker.placement.pose import Body, Pose
-from worker.placement.support import Support, find_support, snap_factor
+from worker.placement.pose import Pose
+from worker.placement.support import Ground, Support, find_support, snap_factor
 
 
 def as_generated(solid: trimesh.Trimesh, yaw: float, scale: float) -> tuple[TexturedMesh, np.ndarray]:
@@ -37,8 +37,8 @@ def test_search_finds_yaw_size_and_place(name, yaw, pitch, canonical, scale, rel
     solid = {"l": l_shape, "mug": mug, "box": box}[name]()
     shot = shoot(solid, pitch, yaw)
     mesh, turn = as_generated(solid, canonical, scale)
-    body, evidence, up = Body.of(mesh), evidence_of(shot, relief), -shot.gravity.astype(float)
-    pose, _ = poses.to_pointmap(*poses.find(body, evidence_of(shot, relief, 64), evidence, up))
+    evidence, up = evidence_of(shot, relief), -shot.gravity.astype(float)
+    pose, _ = poses.to_pointmap(*poses.find(mesh, evidence_of(shot, relief, 64), evidence, up))
     found = compare(pose.apply(mesh.vertices.astype(float)), mesh.faces, evidence_of(shot, relief, 240))
     assert found.iou > 0.95
     assert pose.scale * scale == pytest.approx(1, abs=0.03)
@@ -81,25 +81,29 @@ def test_support_is_the_floor_and_the_snap_reaches_it() -> None:
     floor = -shot.plane[1]
     vertices = shot.vertices * 1.12  # too far, so too low
     foot = vertices[np.argmin(vertices @ up)]
-    support = find_support(shot.alpha >= 128, shot.points, np.ones(shot.alpha.shape, bool),
-                           np.zeros(shot.alpha.shape, bool), up, None, foot)
+    support = find_support(shot.alpha >= 128, shot.points, np.ones(shot.alpha.shape, bool), up, None, foot)
     assert support.source == "points" and support.height == pytest.approx(floor, abs=0.01)
     factor = snap_factor(foot, up, support)
     assert factor == pytest.approx(1 / 1.12, rel=0.02)
     assert (vertices * factor @ up).min() == pytest.approx(support.height, abs=1e-6)
 
 
+def ground_of(shot: Shot, plane: tuple[np.ndarray, float]) -> Ground:
+    return Ground.of(plane, shot.points, np.ones(shot.alpha.shape, bool), shot.alpha >= 128)
+
+
 def test_table_top_counts_and_not_the_floor_far_below() -> None:
     """Points just below the outline lie 0.8 above the ground plane: the prop stands on them."""
     shot = shoot(box(), 25, 30)
     up = -shot.gravity.astype(float)
-    plane = (up, shot.plane[1] + 0.8)
+    ground = ground_of(shot, (up, shot.plane[1] + 0.8))
     foot = shot.vertices[np.argmin(shot.vertices @ up)]
     nothing = np.zeros(shot.alpha.shape, bool)
-    support = find_support(shot.alpha >= 128, shot.points, ~nothing, nothing, up, plane, foot)
+    support = find_support(shot.alpha >= 128, shot.points, ~nothing, up, ground, foot)
     assert support.source == "points" and support.height == pytest.approx(-shot.plane[1], abs=0.01)
-    blind = find_support(shot.alpha >= 128, shot.points, nothing, nothing, up, plane, foot)
-    assert blind.source == "ground_plane" and blind.height == pytest.approx(-plane[1], abs=1e-6)
+    assert not support.sure
+    blind = find_support(shot.alpha >= 128, shot.points, nothing, up, ground, foot)
+    assert blind.source == "ground_plane" and blind.height == pytest.approx(-shot.plane[1] - 0.8, abs=1e-6)
 
 
 def test_wall_behind_a_hanging_thing_is_no_support() -> None:
@@ -108,12 +112,12 @@ def test_wall_behind_a_hanging_thing_is_no_support() -> None:
     wall = np.stack([np.zeros_like(rows), rows, np.full_like(rows, 4.0)], axis=-1).astype(np.float32)
     nothing = np.zeros(shot.alpha.shape, bool)
     up = np.array([0, -1.0, 0])
-    assert find_support(shot.alpha >= 128, wall, ~nothing, nothing, up, (up, 1.6), np.array([0, 0.5, 4.0])) is None
+    assert find_support(shot.alpha >= 128, wall, ~nothing, up, None, np.array([0, 0.5, 4.0])) is None
 
 
-def test_snap_refuses_what_is_not_its_support() -> None:
+def test_no_snap_near_the_horizon_nor_across_it() -> None:
     up = np.array([0, -1.0, 0])
-    assert snap_factor(np.array([0, 1.0, 3.0]), up, Support(-2.0, "points", 0)) is None  # twice as far
+    assert snap_factor(np.array([0, 1.0, 3.0]), up, Support(-1.2, "points", 0)) == pytest.approx(1.2)
     assert snap_factor(np.array([0, 0.05, 3.0]), up, Support(-0.06, "points", 0)) is None  # near the horizon
     assert snap_factor(np.array([0, -1.0, 3.0]), up, Support(-1.0, "points", 0)) is None  # above the camera
 

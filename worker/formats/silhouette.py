@@ -57,20 +57,23 @@ def rasterise(vertices: F64, faces: I32, intrinsics: F64, height: int, width: in
         scale = np.where(np.abs(area) > 1e-12, 1.0 / area, np.nan)
     x, y = column + 0.5, row + 0.5
 
-    def weight(p: F64, q: F64) -> F64:
-        p, q = p[which], q[which]
-        return ((q[:, 0] - p[:, 0]) * (y - p[:, 1]) - (q[:, 1] - p[:, 1]) * (x - p[:, 0])) * scale[which]
+    def edge(p: F64, q: F64) -> F64:
+        """Per face the weight of the corner opposite to p-q as a linear function: (F, 3) factors of x, y and 1."""
+        along = (q - p) * scale[:, None]
+        return np.stack([-along[:, 1], along[:, 0], along[:, 1] * p[:, 0] - along[:, 0] * p[:, 1]], axis=1)
 
-    weights = np.stack([weight(b, c), weight(c, a), weight(a, b)], axis=1)
-    inside = (weights >= -1e-9).all(axis=1)  # NaN of a face seen edge-on compares False
-    which, row, column = which[inside], row[inside], column[inside]
-    depth = 1.0 / np.einsum("ij,ij->i", weights[inside], inverse_z[which])
+    first, second = edge(b, c), edge(c, a)
+    u, v = (f[which, 0] * x + f[which, 1] * y + f[which, 2] for f in (first, second))
+    inside = (u >= -1e-9) & (v >= -1e-9) & (u + v <= 1 + 1e-9)  # NaN of a face seen edge-on compares False
+    which, row, column, u, v = which[inside], row[inside], column[inside], u[inside], v[inside]
+    near = inverse_z[which]
+    depth = 1.0 / (u * near[:, 0] + v * near[:, 1] + (1 - u - v) * near[:, 2])
     pixel = row * width + column
     order = np.lexsort((which, depth, pixel))
-    first = order[np.concatenate([[True], np.diff(pixel[order]) > 0])] if len(order) else order
+    front = order[np.concatenate([[True], np.diff(pixel[order]) > 0])] if len(order) else order
     raster = Raster(np.full(height * width, np.inf, np.float32), np.full(height * width, -1, np.int32))
-    raster.depth[pixel[first]] = depth[first]
-    raster.face[pixel[first]] = index[which[first]]
+    raster.depth[pixel[front]] = depth[front]
+    raster.face[pixel[front]] = index[which[front]]
     return Raster(raster.depth.reshape(height, width), raster.face.reshape(height, width))
 
 

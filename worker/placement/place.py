@@ -156,8 +156,8 @@ def _start(made: Made, around: Surroundings, others: Bool) -> Placing:
         item.offer("engine_pose", Pose(np.asarray(made.pose, dtype=np.float64)), 0.0)
         if made.metric and item.found.iou >= GOOD_IOU:
             return item
-    body = Body.of(made.mesh)
-    candidates = [poses.find(body, rough, coarse, around.up)]
+    body = Body.of(made.mesh, poses.EXACT_FACES)
+    candidates = [poses.find(made.mesh, rough, coarse, around.up)]
     if made.pose is not None:
         candidates.append(poses.refine(body, item.pose, coarse, around.up))
     best, found = max(candidates, key=lambda candidate: candidate[1].score)

@@ -18,8 +18,12 @@ from worker.placement.evidence import Agreement, Evidence, compare
 
 YAWS = 24
 TILTS_DEG = (0.0, -8.0, 8.0)
-TILT_MUST_GAIN = 0.02  # props stand upright unless the silhouette says otherwise clearly
-SEARCH_FACES = 1500
+WELL = 0.93  # silhouette IoU that needs no second try
+AGAIN = (-1.5, 1.0, -0.5)
+NUDGES_DEG = (-12.0, -8.0, -4.0, 0.0, 4.0, 8.0, 12.0)
+TILT_MUST_GAIN = 0.04  # props stand upright unless the silhouette says otherwise clearly
+SEARCH_FACES = 1500  # for the grid; thin parts suffer
+EXACT_FACES = 6000  # for the last refinement
 
 
 @dataclass(frozen=True)
@@ -97,8 +101,8 @@ def upright(evidence: Evidence, up: F64) -> F64:
     return np.stack([np.cross(away, up), away, up], axis=1)
 
 
-def search(body: Body, evidence: Evidence, up: F64, keep: int = 3) -> list[tuple[Pose, Agreement]]:
-    """Best `keep` poses of the grid, best first; upright ones unless tilting gains clearly."""
+def search(body: Body, evidence: Evidence, up: F64, keep: int = 4) -> list[tuple[Pose, Agreement]]:
+    """Best `keep` poses of the grid that differ by 40 degrees, best first; upright unless tilting gains clearly."""
     frame = upright(evidence, up)
     found = []
     for tilt in TILTS_DEG:
@@ -108,16 +112,65 @@ def search(body: Body, evidence: Evidence, up: F64, keep: int = 3) -> list[tuple
             result = agreement(body, pose, evidence)
             found.append((result.score - (TILT_MUST_GAIN if tilt else 0.0), pose, result))
     found.sort(key=lambda item: -item[0])
-    return [(pose, result) for _, pose, result in found[:keep]]
+    kept: list[tuple[Pose, Agreement]] = []
+    for _, pose, result in found:
+        if all(turned(pose, other) > 40 for other, _ in kept):
+            kept.append((pose, result))
+        if len(kept) == keep:
+            break
+    return kept
 
 
-def find(body: Body, rough: Evidence, exact: Evidence, up: F64) -> tuple[Pose, Agreement]:
-    """The whole search: the grid and a first refinement of its best on `rough`, the last word on `exact`."""
+def find(mesh: TexturedMesh, rough: Evidence, exact: Evidence, up: F64) -> tuple[Pose, Agreement]:
+    """The whole search: the grid and a first refinement of its best on `rough`, the last word on `exact`.
+
+    The two best that differ in heading go into the last round: a coarse mesh does not always tell front from back.
+    """
+    body, full = Body.of(mesh), Body.of(mesh, EXACT_FACES)
     best = [refine(body, pose, rough, up, 30) for pose, _ in search(body, rough, up)]
-    return refine(body, max(best, key=lambda item: item[1].score)[0], exact, up, 60)
+    best.sort(key=lambda item: -item[1].score)
+    first = best[0]
+    others = [item for item in best[1:] if turned(item[0], first[0]) > 40 and item[1].score > first[1].score - 0.08]
+    starts = [first[0], *(pose for pose, _ in others[:1])]
+    if leaning(first[0], up):
+        starts.append(_fit_box(full, _stood_up(first[0], up), exact))
+    last = [refine(full, _nudged(full, pose, exact, up), exact, up, 60) for pose in starts]
+    pose, found = max(last, key=lambda item: item[1].score - TILT_MUST_GAIN * leaning(item[0], up))
+    for step in AGAIN if found.iou < WELL else ():  # a simplex that has shrunk too early starts anew
+        pose, found = refine(full, pose, exact, up, 50, step)
+    return pose, found
 
 
-def refine(body: Body, start: Pose, evidence: Evidence, up: F64, evaluations: int = 90) -> tuple[Pose, Agreement]:
+def _nudged(body: Body, pose: Pose, evidence: Evidence, up: F64) -> Pose:
+    """The best of `pose` and its neighbours in heading, each fitted to the silhouette's box: long things turn far."""
+    candidates = [pose]
+    for degrees in NUDGES_DEG:
+        turn = Rotation.from_rotvec(up * np.radians(degrees)).as_matrix()
+        candidates.append(_fit_box(body, turn @ pose.matrix[:3, :3] / pose.scale, evidence))
+    return max(candidates, key=lambda each: agreement(body, each, evidence).score)
+
+
+def leaning(pose: Pose, up: F64) -> bool:
+    """Whether the pose's own Z is more than a degree off `up`."""
+    return float(pose.matrix[:3, 2] @ up) / pose.scale < np.cos(np.radians(1.0))
+
+
+def _stood_up(pose: Pose, up: F64) -> F64:
+    """The pose's rotation, stood upright the shortest way."""
+    own = pose.matrix[:3, 2] / pose.scale
+    axis = np.cross(own, up)
+    turn = Rotation.from_rotvec(axis / np.linalg.norm(axis) * np.arccos(np.clip(own @ up, -1, 1)))
+    return np.asarray(turn.as_matrix() @ pose.matrix[:3, :3] / pose.scale, np.float64)
+
+
+def turned(a: Pose, b: Pose) -> float:
+    """Degrees between two poses' rotations."""
+    turn = a.matrix[:3, :3] @ b.matrix[:3, :3].T / (a.scale * b.scale)
+    return float(np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))))
+
+
+def refine(body: Body, start: Pose, evidence: Evidence, up: F64, evaluations: int = 90, step: float = 1.0
+           ) -> tuple[Pose, Agreement]:  # fmt: skip
     """Nelder-Mead over yaw about up, size and place across the picture. Never worse than `start`."""
     middle = start.apply(body.centre[None])[0]
     across = 0.5 * start.scale * np.linalg.norm(np.ptp(body.vertices, axis=0))
@@ -130,7 +183,7 @@ def refine(body: Body, start: Pose, evidence: Evidence, up: F64, evaluations: in
         matrix[:3, 3] = place - matrix[:3, :3] @ body.centre
         return Pose(matrix)
 
-    simplex = np.concatenate([np.zeros((1, 4)), np.eye(4)])
+    simplex = np.concatenate([np.zeros((1, 4)), step * np.eye(4)])
     best = minimize(
         lambda x: -agreement(body, pose_of(x), evidence).score,
         np.zeros(4),

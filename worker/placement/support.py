@@ -16,6 +16,7 @@ from worker.arrays import F32, F64, Bool
 MOST_SNAP = 0.35  # a larger change of distance means that the surface found is not what the prop stands on
 LEAST_NOISE = 0.01  # relative: rugs and thresholds
 MOST_NOISE = 0.2
+DRIFT = 12.0  # noises: farther than this from the ground no floor drifts
 STEEPEST = 0.4  # slope of a floor that is ill measured; edges of furniture are steeper
 _HORIZON = 0.03  # sine of the angle below which a foot is too near the horizon
 
@@ -71,8 +72,8 @@ def find_support(mask: Bool, points: F32, valid: Bool, up: F64, ground: Ground |
     if local is None:
         return Support(level, "ground_plane", 0.0) if not steep or ground.noise < MOST_NOISE else None
     limit = float(np.clip(2.5 * ground.noise, LEAST_NOISE, MOST_NOISE))
-    near = local.height * level > 0 and abs(np.log(local.height / level)) < limit
-    if near or _leads_to(ground, limit, mask, points, valid, up):
+    off = abs(np.log(local.height / level)) if local.height * level > 0 else np.inf
+    if off < limit or off < DRIFT * ground.noise and _leads_to(ground, limit, mask, points, valid, up):
         return Support(level, "ground_plane", local.spread, True)
     return local
 

@@ -198,3 +198,30 @@ def test_depth_smeared_across_the_outline_does_not_smear_the_body(engine, name) 
     result = build(engine, shot)
     width, depth, height = np.ptp(result.mesh.vertices, axis=0) / solid.extents
     assert 0.6 < depth / width < 1.4 and 0.75 < height / width < 1.25  # proportions; smeared depth has no true size
+
+
+def four_legged() -> trimesh.Trimesh:
+    legs = [box(0.08, 0.08, 0.7, (x, y, 0.35)) for x in (-0.6, 0.6) for y in (-0.45, 0.45)]
+    return trimesh.util.concatenate([box(1.4, 1.0, 0.25, (0, 0, 0.8)), *legs])
+
+
+def test_legs_stand_apart_in_depth_as_their_feet_show(engine) -> None:
+    """No depth at all: the front legs end lower in the picture than the back ones, so they stand nearer."""
+    shot = shoot(four_legged(), 22, 12)
+    result = build(engine, shot, depth=False)
+    low = result.mesh.vertices[result.mesh.vertices[:, 2] < 0.45]  # all legs, prop frame: -Y is the front
+    assert np.ptp(low[:, 1]) > 0.5
+    width, depth, _ = np.ptp(result.mesh.vertices, axis=0)
+    assert 0.6 < depth / width < 1.1
+
+
+def test_one_stem_stays_under_the_middle(engine) -> None:
+    lamp = trimesh.util.concatenate([
+        trimesh.creation.cylinder(0.35, 0.4, transform=trimesh.transformations.translation_matrix([0, 0, 1.3])),
+        trimesh.creation.cylinder(0.03, 1.1, transform=trimesh.transformations.translation_matrix([0, 0, 0.55])),
+    ])
+    result = build(engine, shoot(lamp, 10), depth=False)
+    vertices = result.mesh.vertices
+    stem, shade = vertices[vertices[:, 2] < 0.6], vertices[vertices[:, 2] > 1.2]
+    middles = [0.5 * (part[:, 1].min() + part[:, 1].max()) for part in (stem, shade)]
+    assert abs(middles[0] - middles[1]) < 0.12 * np.ptp(shade[:, 0])

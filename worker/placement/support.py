@@ -73,7 +73,7 @@ def find_support(mask: Bool, points: F32, valid: Bool, up: F64, ground: Ground |
         return Support(level, "ground_plane", 0.0) if not steep or ground.noise < MOST_NOISE else None
     limit = float(np.clip(2.5 * ground.noise, LEAST_NOISE, MOST_NOISE))
     off = abs(np.log(local.height / level)) if local.height * level > 0 else np.inf
-    if off < limit or off < DRIFT * ground.noise and _leads_to(ground, limit, mask, points, valid, up):
+    if off < limit or (off < DRIFT * ground.noise and _leads_to(ground, limit, mask, points, valid, up)):
         return Support(level, "ground_plane", local.spread, True)
     return local
 

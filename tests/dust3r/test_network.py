@@ -230,3 +230,22 @@ def test_the_same_bytes_every_time() -> None:
     image = picture(64, 48)[0].numpy()
     one, two = runner(image), runner(image)
     assert all(a.tobytes() == b.tobytes() for a, b in zip(one, two, strict=True))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_captured_graph_gives_the_same_bytes() -> None:
+    network = load_network_on_gpu()
+    plain, replayed = (Runner(network, "cuda", graphs=graphs) for graphs in (False, True))
+    for size in ((48, 80), (64, 64), (48, 80)):
+        image = picture(*size)[0].numpy()
+        want = plain(image)
+        for _ in range(2):
+            assert all(a.tobytes() == b.tobytes() for a, b in zip(replayed(image), want, strict=True))
+
+
+def load_network_on_gpu() -> Dust3r:
+    state = {name: tensor.cuda() for name, tensor in weights(shapes(GOLDEN_CONFIG)).items()}
+    network = ours(GOLDEN_CONFIG, state)
+    network.trunk_to(torch.float16)
+    return network

@@ -14,7 +14,7 @@ from torch import Tensor
 from worker.arrays import F32, U8
 from worker.pointmaps.edge_upsampling import COLOUR_SIGMA, EDGE, MIXED, REACH, SAME_SIDE
 
-CHUNK = 500_000  # edge pixels at a time: some 200 MB
+CHUNK = 200_000  # edge pixels at a time, to bound memory
 
 
 def upsample(values: F32, small: U8, image: U8, device: str) -> F32:

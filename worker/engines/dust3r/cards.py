@@ -36,7 +36,7 @@ DUST3R = EngineCard(
         ),
     ),
     devices=("cuda", "mps", "cpu"),
-    memory_mb={"full": 3000, "low": 2300, "fp32": 3600},
+    memory_mb={"full": 3500, "low": 2700, "fp32": 3600},
     tier_devices=_TIER_DEVICES,
     timeout_s=1800.0,  # thirty tiles on a slow processor
     priority=10,
@@ -71,7 +71,7 @@ MAST3R = EngineCard(
         ),
     ),
     devices=("cuda", "mps", "cpu"),
-    memory_mb={"full": 3000, "low": 2300, "fp32": 3600},
+    memory_mb={"full": 3500, "low": 2700, "fp32": 3600},
     tier_devices=_TIER_DEVICES,
     timeout_s=1800.0,  # thirty tiles on a slow processor
     priority=20,

@@ -19,7 +19,7 @@ NOT_NEEDED = (
     r"downstream_head[12]\.dpt\.scratch\.layer_rn\.[0-3]\.weight",
     r"downstream_head[12]\.head_local_features\..*",
 )
-GRAPHS = 3  # shapes whose CUDA graphs are kept; each holds its activations' memory
+GRAPHS = 2  # shapes whose CUDA graphs are kept, the whole still's and its tiles'; each holds its activations' memory
 
 log = logging.getLogger("assetize.dust3r")
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,14 @@ class ASSETIZE_OT_engines(bpy.types.Operator):
         return {"FINISHED"}
 
 
+def as_typed(command: str, folder: Path | None, windows: bool = sys.platform == "win32") -> str:
+    """`assetize ...` as it is typed in a checkout, where no such program is on the path."""
+    program, _space, rest = command.partition(" ")
+    if program != "assetize" or folder is None or not (folder / "install" / "bootstrap.py").is_file():
+        return command
+    return f"python install\\bootstrap.py {rest}" if windows else f"python3 install/bootstrap.py {rest}"
+
+
 class ASSETIZE_OT_copy(bpy.types.Operator):
     """Copy this command, to run it in a terminal in the Assetize folder"""
 
@@ -244,8 +253,12 @@ class ASSETIZE_OT_copy(bpy.types.Operator):
     text: bpy.props.StringProperty(options={"SKIP_SAVE"})
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        context.window_manager.clipboard = self.text
-        self.report({"INFO"}, _("Copied: %s") % self.text)
+        try:
+            command = as_typed(self.text, find_worker(preferences.get().worker).folder)
+        except AddonError:
+            command = self.text
+        context.window_manager.clipboard = command
+        self.report({"INFO"}, _("Copied: %s") % command)
         return {"FINISHED"}
 
 

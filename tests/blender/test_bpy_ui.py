@@ -171,6 +171,14 @@ def test_engines_tell_their_licence_and_why_not(addon, monkeypatch):
     assert core_engines.chosen(ENGINES[1:], "geometry", "auto") is None
 
 
+def test_a_command_is_copied_as_it_is_typed(tmp_path):
+    command = "assetize engines install x"
+    assert operators.as_typed(command, ROOT, False) == "python3 install/bootstrap.py engines install x"
+    assert operators.as_typed(command, ROOT, True) == "python install\\bootstrap.py engines install x"
+    assert operators.as_typed(command, tmp_path) == operators.as_typed(command, None) == command
+    assert operators.as_typed("huggingface-cli login", ROOT) == "huggingface-cli login"
+
+
 def test_the_lights_are_switched(imported, addon):
     chosen, sun = addon.assetize, bpy.data.objects["set key light"]
     assert not chosen.key_light and chosen.probe_strength == 1.0

@@ -29,6 +29,6 @@ def test_children_count():
         hold = "import sys; block = bytearray(b'1') * (200 * 2**20); print('held', flush=True); sys.stdin.read()"
         child = subprocess.Popen([sys.executable, "-S", "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         child.stdout.readline()
-        time.sleep(0.2)
+        time.sleep(0.9)
         child.communicate()
     assert meter.memory_mb - before.memory_mb > 150

@@ -11,6 +11,7 @@ import psutil
 from worker.engines import gpu_memory
 
 _SAMPLE_S = 0.05
+_CHILDREN_EVERY = 10  # samples; finding children goes through all processes of the machine
 
 
 class MemoryMeter:
@@ -24,6 +25,8 @@ class MemoryMeter:
         self.memory_mb = 0.0
         self.gpu_mb: float | None = None
         self._process = psutil.Process()
+        self._children: list[psutil.Process] = []
+        self._samples = 0
         self._done = threading.Event()
 
     def __enter__(self) -> MemoryMeter:
@@ -44,9 +47,12 @@ class MemoryMeter:
             self._sample()
 
     def _sample(self) -> None:
+        if self._samples % _CHILDREN_EVERY == 0:
+            with contextlib.suppress(psutil.Error):
+                self._children = self._process.children(recursive=True)
+        self._samples += 1
         held = 0.0
-        with contextlib.suppress(psutil.Error):
-            for process in (self._process, *self._process.children(recursive=True)):
-                with contextlib.suppress(psutil.Error):
-                    held += process.memory_info().rss / 2**20
+        for process in (self._process, *self._children):
+            with contextlib.suppress(psutil.Error):
+                held += process.memory_info().rss / 2**20
         self.memory_mb = max(self.memory_mb, held)

@@ -94,10 +94,11 @@ def import_session(folder: Path, scene: bpy.types.Scene, wanted: Wanted = Wanted
             made.by_role["points"] = cloud
             write_record(cloud, flat_record(session, "points", ("geometry",), POINTS))
     if wanted.props:
+        meshes: dict[Path, bpy.types.Mesh] = {}
         for prop in session.props:
             with _Told(made):
                 made.props += add_prop(
-                    session, prop, parts["Props"], root, world_from_camera, camera, wanted.prop_splats
+                    session, prop, parts["Props"], root, world_from_camera, camera, wanted.prop_splats, meshes
                 )
     if wanted.light:
         with _Told(made):

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import bpy
 import numpy as np
 
@@ -26,8 +28,11 @@ def add_prop(
     world_from_camera: F64,
     eye: bpy.types.Object,
     with_splats: bool,
+    meshes: dict[Path, bpy.types.Mesh],
 ) -> list[bpy.types.Object]:
     """The mesh, and its Gaussian version hidden beside it (or shown, where there is no mesh).
+
+    `meshes`: those already imported, by file: props that share a file share its data.
 
     Raises FormatError for a broken GLB or PLY.
     """
@@ -35,7 +40,9 @@ def add_prop(
     name = f"{prop.label} {prop.id}" if prop.label and prop.label != prop.id else prop.id
     made: list[bpy.types.Object] = []
     if prop.glb is not None:
-        made.append(add_object(collection, name, _prop_mesh(prop, name), parent, matrix))
+        if prop.glb not in meshes:
+            meshes[prop.glb] = _prop_mesh(prop, name)
+        made.append(add_object(collection, name, meshes[prop.glb], parent, matrix))
         made[0][RELIGHT] = 0.0
         made[0].id_properties_ui(RELIGHT).update(
             min=0.0, max=1.0, description="0: as filmed. 1: lit by the scene's own light"

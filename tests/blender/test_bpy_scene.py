@@ -257,6 +257,20 @@ def test_broken_parts_are_left_out_and_told(session_folder, tmp_path, scene):
     assert "tin prop_02" in bpy.data.objects and "points" not in made.by_role
 
 
+def test_instances_share_their_mesh_and_stand_apart(session_folder, tmp_path, scene):
+    folder = Path(shutil.copytree(session_folder, tmp_path / "twins"))
+    record = json.loads((folder / "session.json").read_text("utf-8"))
+    first, second = record["scene"]["props"]
+    second |= {"glb": first["glb"], "ply": first["ply"], "instance_of": first["id"]}
+    (folder / "session.json").write_text(json.dumps(record), encoding="utf-8")
+    for _ in range(2):  # the second import takes the first one's things away
+        made = import_session(folder, scene)
+        assert not made.problems
+        one, two = bpy.data.objects["crate prop_01"], bpy.data.objects["tin prop_02"]
+        assert one.data is two.data and one.data.users == 2
+        assert (one.matrix_world.translation - two.matrix_world.translation).length > 0.1
+
+
 def test_nothing_but_a_camera(session_folder, tmp_path, scene):
     folder = tmp_path / "bare"
     folder.mkdir()

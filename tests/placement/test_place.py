@@ -132,3 +132,39 @@ def test_intersecting_props_are_told() -> None:
     placed[1].pose = Pose(placed[1].pose.matrix).moved(np.array([0.3, 0, 0]))
     [(first, second, share)] = push_apart(placed, -shot.gravity.astype(float))
     assert (first, second) == ("a", "b") and 0.2 < share < 1
+
+
+def two_of_a_kind(second_colour: tuple[int, int, int]) -> tuple[Surroundings, list[np.ndarray], list[np.ndarray]]:
+    """Two desks side by side on one floor, turned differently, painted; their masks and true poses."""
+    lifted = l_shape()
+    lifted.apply_translation([0, 0, -lifted.bounds[0][2]])
+    parts, turns = [], []
+    for x, yaw in ((-1.1, 30), (1.1, 75)):
+        turn = trimesh.transformations.rotation_matrix(np.radians(yaw), [0, 0, 1])
+        turn[0, 3] = x
+        turns.append(turn)
+        parts.append(trimesh.Trimesh(trimesh.transform_points(lifted.vertices, turn), lifted.faces, process=False))
+    shot = shoot(trimesh.util.concatenate(parts), 25, 0, distance=6.0)
+    raster = rasterise(shot.vertices, shot.faces, shot.intrinsics, *shot.alpha.shape)
+    split = len(lifted.faces)
+    masks = [raster.mask & (raster.face < split), raster.mask & (raster.face >= split)]
+    for mask, colour in zip(masks, ((180, 120, 60), second_colour), strict=True):
+        shot.image[mask] = np.clip(np.array(colour) + shot.image[mask].mean(axis=1, keepdims=True) / 8 - 15, 0, 255)
+    return surroundings(shot), masks, [shot.pose @ turn for turn in turns]
+
+
+@pytest.mark.parametrize(("colour", "shared"), [((180, 120, 60), True), ((40, 90, 200), False)])
+def test_near_identical_props_share_a_mesh(colour: tuple[int, int, int], shared: bool) -> None:
+    around, masks, poses_ = two_of_a_kind(colour)
+    meshes = [generated(l_shape(), yaw) for yaw in (140, 310)]
+    made = [Made(f"p{k}", "desk", mask, meshes[k][0]) for k, mask in enumerate(masks)]
+    placed = place(made, around, unexpected)
+    instances = [item for item in placed if item.instance_of is not None]
+    assert len(instances) == shared
+    for item in instances:
+        source = next(k for k in range(2) if f"p{k}" == item.instance_of)
+        assert item.made.mesh is meshes[source][0]
+        found = item.pose.matrix @ meshes[source][1]
+        true = poses_[1 - source]
+        turn = found[:3, :3] / np.cbrt(np.linalg.det(found[:3, :3])) @ true[:3, :3].T
+        assert np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))) < 15

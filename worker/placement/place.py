@@ -20,10 +20,12 @@ from worker.placement import pose as poses
 from worker.placement import support as supports
 from worker.placement.evidence import Agreement, Evidence, compare
 from worker.placement.in_front import Backdrop
+from worker.placement.instances import alike
 from worker.placement.overlap import shared_volume
 from worker.placement.pose import Body, Pose
 
 GOOD_IOU = 0.8
+SHARING_MAY_COST = 0.02
 IOU_MAY_COST = 0.01  # what contact with the ground or with a neighbour may cost
 GAP_SHARE = 0.02  # of the prop's height: nearer than this to its support it stands
 DEPTH_MAY_COST = 0.15  # relative: a contact farther than this from all measured depth is not this prop's
@@ -82,6 +84,7 @@ class Placing:
     found: Agreement
     support: supports.Support | None = None
     grounded: bool = False
+    instance_of: str | None = None  # id of the prop whose mesh this one shares
     steps: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -125,6 +128,9 @@ def place(made: list[Made], around: Surroundings, failed: Callable[[Made, Except
         try:
             others = np.any([m for k, m in enumerate(every) if k != index] or [np.zeros_like(item.mask)], axis=0)
             placing = _start(item, around, others)
+            for other in placed.values():
+                if other.instance_of is None and _share(placing, other, around, others):
+                    break
             _ground(placing, around, ground)
             around.take(placing.vertices, item.mesh.faces, item.mask)
             placed[index] = placing
@@ -164,6 +170,24 @@ def _start(made: Made, around: Surroundings, others: Bool) -> Placing:
     if made.pose is None or found.score > poses.agreement(body, item.pose, coarse).score:
         item.offer("search", poses.to_pointmap(best, found)[0], 0.02, score=round(found.score, 4))
     return item
+
+
+def _share(item: Placing, other: Placing, around: Surroundings, others: Bool) -> bool:
+    """Try `other`'s mesh in this prop's place where they look alike; keep it where the silhouette loses nothing.
+
+    Bodies that an engine made for their very view (with a pose, to scale) are exact there: they are not shared.
+    """
+    if any(m.pose is not None and m.metric for m in (item.made, other.made)):
+        return False
+    if not alike(around.image, item.made.mask, other.made.mask):
+        return False
+    trial = _start(replace(other.made, id=item.made.id, mask=item.made.mask, pose=None), around, others)
+    kept = trial.found.iou >= max(item.found.iou - SHARING_MAY_COST, GOOD_IOU)
+    item.steps.append({"step": "instance", "kept": kept, "iou": round(trial.found.iou, 4), "of": other.made.id})
+    if kept:
+        item.made = replace(item.made, mesh=other.made.mesh)
+        item.pose, item.found, item.instance_of = trial.pose, trial.found, other.made.id
+    return kept
 
 
 # --- contact --------------------------------------------------------------------------------------------------------

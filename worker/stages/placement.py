@@ -101,7 +101,8 @@ def _made(ctx: StageContext) -> tuple[dict[str, HarvestedProp], list[Made]]:
 def _record(ctx: StageContext, prop: HarvestedProp, item: Placing, up: F64) -> PlacedProp:
     found, relative, gap = item.found, ctx.folder.relative, item.gap(up)
     size = np.ptp(item.made.mesh.vertices, axis=0) * item.pose.scale
-    ply = ctx.folder.prop_ply(prop.id)
+    mesh_of = item.instance_of or prop.id
+    ply = ctx.folder.prop_ply(mesh_of)
     confidence = pose_confidence(found, item.fine.relief, item.grounded)
     warnings = []
     if found.iou < POOR_IOU:
@@ -112,7 +113,7 @@ def _record(ctx: StageContext, prop: HarvestedProp, item: Placing, up: F64) -> P
     return PlacedProp(
         id=prop.id,
         label=prop.label,
-        glb=relative(ctx.folder.prop_glb(prop.id)),
+        glb=relative(ctx.folder.prop_glb(mesh_of)),
         ply=relative(ply) if ply.is_file() else None,
         mask=prop.mask,
         crop=prop.crop,
@@ -122,6 +123,7 @@ def _record(ctx: StageContext, prop: HarvestedProp, item: Placing, up: F64) -> P
         silhouette_iou=round(found.iou, 4),
         pose_confidence=round(confidence, 3),
         grounded=item.grounded,
+        instance_of=item.instance_of,
         quality={
             "depth_error": None if found.depth_ratio is None else round(abs(found.depth_ratio - 1), 4),
             "relief_error": None if found.relief_error is None else round(found.relief_error, 4),

@@ -22,4 +22,4 @@ def alike(image: U8, first: Bool, second: Bool) -> bool:
         histograms.append(cv2.GaussianBlur(histogram.reshape(6, 256), (0, 0), 0.8).ravel())
     if not 1 / _SHAPE < aspects[0] / aspects[1] < _SHAPE:
         return False
-    return float(np.corrcoef(histograms)[0, 1]) > ALIKE
+    return float(np.asarray(np.corrcoef(histograms))[0, 1]) > ALIKE

@@ -65,15 +65,15 @@ def heap(st: Furnisher, aspect: float) -> dict:
 
 
 RECIPES = (
-    (room, 0.2),
-    (open_plan, 0.16),
+    (room, 0.19),
+    (open_plan, 0.15),
     (corridor, 0.06),
     (kitchen, 0.07),
-    (company, 0.07),
-    (table_top, 0.15),
+    (company, 0.06),
+    (table_top, 0.14),
     (workshop, 0.05),
-    (street, 0.1),
-    (garden, 0.05),
+    (street, 0.12),
+    (garden, 0.07),
     (shelter, 0.05),
     (arcade, 0.02),
     (heap, 0.02),

@@ -42,6 +42,8 @@ def work(job: tuple[int, int, int]) -> tuple[int, list[dict[str, np.ndarray]]]:
         with contextlib.suppress(ValueError, IndexError, ZeroDivisionError):
             scenes.append(make_scene(_kit, seed * 1000 + k, aspect))
         k += 1
+        if k > 20 * count:
+            raise RuntimeError("Hardly any scene can be made: a recipe is broken.")
     return shape, scenes
 
 

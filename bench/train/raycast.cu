@@ -269,7 +269,7 @@ HD void smooth(const float* in, float* out, const float* depth, const float* nor
   for (int b = -2; b <= 2; b++) for (int a = -2; a <= 2; a++) {
     int u = x + a * step, v = y + b * step; if (u < 0 || v < 0 || u >= W || v >= H) continue;
     size_t j = (size_t)v * W + u; const float* q = in + j * 3; if (q[0] < 0 || depth[j] <= 0) continue;
-    float k = powf(fmaxf(0.0f, dot(n, load(normal + j * 3))), 8) * expf(-fabsf(depth[j] - z) / (0.03f * z * step + 1e-4f)) * (a * a + b * b < 3 ? 1.0f : 0.5f);
+    float k = powf(fmaxf(0.0f, dot(n, load(normal + j * 3))), 8) * expf(-fabsf(depth[j] - z) / (0.03f * z * (step < 4 ? step : 4) + 1e-4f)) * (a * a + b * b < 3 ? 1.0f : 0.5f);
     if (k < 1e-4f) continue;
     sum[0] += q[0] * k; sum[1] += q[1] * k; sum[2] += q[2] * k; total += k;
   }
@@ -381,7 +381,7 @@ extern "C" int render(const World* w, const Node* tlas, const float* inst, const
   auto st = (cudaStream_t)stream;
   k_pixels<<<dim3((W + 15) / 16, (H + 7) / 8, scenes), 128, 0, st>>>(*w, tlas, inst, params, lights, room, W, H, depth, rgb, bounce, albedo, normal, ids);
   dim3 g((W + 15) / 16, (H + 15) / 16, scenes); float* a = bounce; float* b = scratch;
-  for (int step : {1, 2, 4}) { k_smooth<<<g, 256, 0, st>>>(a, b, depth, normal, W, H, step); std::swap(a, b); }
+  for (int step : {1, 2, 4, 8}) { k_smooth<<<g, 256, 0, st>>>(a, b, depth, normal, W, H, step); std::swap(a, b); }
   k_compose<<<dim3((W * H + 255) / 256, scenes), 256, 0, st>>>(params, rgb, a, albedo, depth, W * H);
   return (int)cudaGetLastError();
 }
@@ -392,7 +392,7 @@ extern "C" int render(const World* w, const Node* tlas, const float* inst, const
 #pragma omp parallel for schedule(dynamic, 4)
     for (int y = 0; y < H; y++) for (int x = 0; x < W; x++) { size_t i = o + (size_t)y * W + x; pixel(*w, s, x, y, W, H, depth + i, rgb + i * 3, bounce + i * 3, albedo + i * 3, normal + i * 3, ids + i); }
     float* a = bounce; float* b = scratch;
-    for (int step : {1, 2, 4}) {
+    for (int step : {1, 2, 4, 8}) {
 #pragma omp parallel for
       for (int y = 0; y < H; y++) for (int x = 0; x < W; x++) smooth(a + o * 3, b + o * 3, depth + o, normal + o * 3, x, y, W, H, step);
       std::swap(a, b);

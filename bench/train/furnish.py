@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from stage import PERSON, STUFF, Stage
+from stage import OBJECT, PERSON, STUFF, Stage
 
 
 class Furnisher(Stage):
@@ -314,3 +314,25 @@ class Furnisher(Stage):
                 self.shape(
                     kind, at, size, center=True, paint=("poster", "plaster", "cover", "metal")[r.integers(4)], **turn
                 )
+
+    def foreground(self, eye, yaw: float, share: float) -> None:
+        """With probability `share`, things close before the camera: what stands beyond must then be far."""
+        r = self.rng
+        if r.random() > share:
+            return
+        c, s = np.cos(yaw), np.sin(yaw)
+        if eye[2] > 1.0 and r.random() < 0.35:  # a table set just in front, chair backs towards the lens
+            deep = r.uniform(0.7, 1.2)
+            reach, aside = deep / 2 + r.uniform(0.6, 1.3), r.normal(0, 0.4)
+            turn = yaw - np.pi / 2 + (r.normal(0, 0.15) if r.random() < 0.5 else r.uniform(0, 6.3))
+            at = (eye[0] + c * reach - s * aside, eye[1] + s * reach + c * aside)
+            self.dining(*at, turn, r.uniform(0.9, 2.4), deep, people=0.2 * (r.random() < 0.3))
+            return
+        kit = self.kit
+        near = (kit.chairs, kit.seats, kit.tables, kit.plants, kit.standing, kit.sofas, kit.medium)[r.integers(7)]
+        for _ in range(r.integers(1, 3)):
+            mesh = self.pick(near)
+            reach = r.uniform(0.5, 1.3) + float(self.lib.size[mesh][:2].max()) / 2
+            aside = r.choice([-1, 1]) * r.uniform(0.2, 0.7) * reach
+            at = (eye[0] + c * reach - s * aside, eye[1] + s * reach + c * aside, 0)
+            self.put(mesh, at, 1.0, r.uniform(0, 6.3), cls=PERSON if mesh in kit.people else OBJECT)

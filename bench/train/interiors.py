@@ -92,7 +92,9 @@ def open_plan(st: Furnisher, aspect: float) -> dict:
         if all(c < y or c > y + 2.5 for c in cuts):
             break
     z, pitch = np.clip(r.normal(1.35, 0.3), 0.4, high - 0.2), np.clip(r.normal(-0.13, 0.13), -0.7, 0.3)
-    return look(st, (x, y, z), np.pi / 2 + r.normal(-x / wide, 0.35), pitch, aspect, indoor_light(st, 0.5))
+    yaw = np.pi / 2 + r.normal(-x / wide, 0.35)
+    st.foreground((x, y, z), yaw, 0.5)
+    return look(st, (x, y, z), yaw, pitch, aspect, indoor_light(st, 0.5))
 
 
 def corridor(st: Furnisher, aspect: float) -> dict:

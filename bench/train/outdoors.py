@@ -163,6 +163,7 @@ def street(st: Furnisher, aspect: float) -> dict:
     eye = np.array([0, side * (half + path * 0.8), np.clip(10 ** r.normal(0.2, 0.16), 0.4, 6)])
     yaw = r.normal(-side * 0.2, 0.25) if r.random() < 0.75 else r.uniform(-1.6, 1.6)
     pitch = np.clip(r.normal(-0.02, 0.1), -0.5, 0.4)
+    st.foreground(eye, yaw, 0.15)
     return st.finish(
         eye,
         eye + np.array([np.cos(yaw), np.sin(yaw), np.tan(pitch)]),
@@ -187,11 +188,11 @@ def garden(st: Furnisher, aspect: float) -> dict:
             paint="ground",
         )
         for _ in range(r.integers(0, 4)):
-            a, far = r.uniform(-0.8, 0.8), r.uniform(60, 130)
+            a, far, tall = r.uniform(-0.8, 0.8), r.uniform(60, 130), r.uniform(10, 50)
             st.shape(
                 "land",
-                (far * np.cos(a), far * np.sin(a), -2),
-                (90, 90, r.uniform(10, 50)),
+                (far * np.cos(a), far * np.sin(a), -0.45 * tall),  # sunk, so that its rim does not hang in the air
+                (90, 90, tall),
                 yaw=r.uniform(0, 6),
                 cls=STUFF,
                 paint="leaf" if r.random() < 0.5 else "ground",
@@ -266,6 +267,7 @@ def garden(st: Furnisher, aspect: float) -> dict:
         r.normal(0, 0.3),
         np.clip(r.normal(-0.08, 0.15), -0.9, 0.5),
     )
+    st.foreground(eye, yaw, 0.15)
     return st.finish(
         eye,
         eye + np.array([np.cos(yaw), np.sin(yaw), np.tan(pitch)]),

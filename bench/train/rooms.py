@@ -161,7 +161,13 @@ def room(st: Furnisher, aspect: float) -> dict:
             x, y = r.uniform(-0.4, 0.4, 2) * (wide, deep)
             if st.free(x, y, 0.3):
                 st.person(x, y)
-    return st.finish(*room_camera(st, wide, deep, high, aspect), sky_of(st, True))
+    eye, target, *lens = room_camera(st, wide, deep, high, aspect)
+    st.foreground(eye, np.arctan2(target[1] - eye[1], target[0] - eye[0]), 0.25)
+    sky = sky_of(st, True)
+    if r.random() < 0.3:
+        st.dim()
+        sky["ambient"] *= 0.4
+    return st.finish(eye, target, *lens, sky)
 
 
 def table_top(st: Furnisher, aspect: float) -> dict:

@@ -35,7 +35,8 @@ def beyond(st: Furnisher, near: float) -> None:
         a, far = r.uniform(-1.7, 1.7), near + r.uniform(1, 20)
         st.tree(far * np.cos(a), far * np.sin(a))
     if r.random() < 0.3:
-        st.shape("land", (70, 0, -2), (110, 110, r.uniform(8, 35)), cls=STUFF, paint="leaf")
+        tall = r.uniform(10, 45)
+        st.shape("land", (90, 0, -0.45 * tall), (110, 110, tall), cls=STUFF, paint="leaf")
 
 
 def roof(st: Furnisher, x, y, wide, deep, high) -> None:

@@ -49,7 +49,7 @@ CARDS = (
             WeightFile(
                 "geometry.onnx",
                 18_082_666,
-                "4580eeedd371b785659da80cab2907700da82c48578ee264173d89db24bfae15",
+                "cac0ebaf85d24127a3139079350531828ea5d1e8e3602f90f214f2b7708684f9",
                 "shipped",
             ),
         ),

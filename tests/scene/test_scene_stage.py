@@ -83,7 +83,7 @@ def test_infinite_splats_are_refused(make_context) -> None:
     ctx = make_context(Spoilt(infinite), scene.NOTICES)
     with pytest.raises(StageError) as caught:
         scene.run(ctx)
-    assert caught.value.code == "scene.not_finite" and not ctx.folder.scene_ply.exists()
+    assert caught.value.code == "engine.not_finite" and not ctx.folder.scene_ply.exists()
 
 
 def test_same_input_same_bytes(make_context) -> None:

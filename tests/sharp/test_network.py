@@ -15,9 +15,8 @@ from worker.engines.sharp.manifest import UNUSED, official, tensors
 
 torch = pytest.importorskip("torch")
 
-from twin import TINY, random_state  # noqa: E402
-
 from bench.parity import sharp as parity  # noqa: E402
+from tests.sharp.twin import TINY, random_state  # noqa: E402
 from worker.engines.sharp.config import SharpConfig  # noqa: E402
 from worker.engines.sharp.decoder import GroupNorm  # noqa: E402
 from worker.engines.sharp.network import Execution, Overflow, SharpNetwork  # noqa: E402

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -94,15 +95,19 @@ def run(ctx: StageContext) -> StageResult:
     cloud = result.gaussians
     if not len(cloud):
         raise ctx.fail("scene.empty")
-    write_gaussians(ctx.folder.scene_ply, cloud, _comments(scene, result.layers))
     outputs = [ctx.folder.scene_ply, ctx.folder.scene_preview]
-    if result.background_points is not None:
-        _write_background(ctx, result.background_points, pointmap, removed)
-        outputs.append(ctx.folder.background)
-    ctx.progress(0.6, "")
+    # A hundred megabytes go to disk while the check is drawn: each lets go of the interpreter most of the time.
+    with ThreadPoolExecutor(max_workers=2) as files:
+        writing = [files.submit(write_gaussians, ctx.folder.scene_ply, cloud, _comments(scene, result.layers))]
+        if result.background_points is not None:
+            writing.append(files.submit(_write_background, ctx, result.background_points, pointmap, removed))
+            outputs.append(ctx.folder.background)
+        ctx.progress(0.6, "")
+        reference = still if request.keep_props or clean is None else clean
+        picture, target, device = _from_the_camera(cloud, pointmap.intrinsics, reference)
+        for task in writing:
+            task.result()
 
-    reference = still if request.keep_props or clean is None else clean
-    picture, target, device = _from_the_camera(cloud, pointmap.intrinsics, reference)
     quality = psnr_db(picture.color, target)
     if quality < EXPECTED_DB:
         ctx.warn("scene.low_fidelity", degraded=True, psnr_db=round(quality, 2), floor=EXPECTED_DB)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from worker.engines.finite import NotFinite
+
 
 class Echo:
     loads = 0
@@ -32,6 +34,8 @@ class Faulty(Echo):
         if self.tier in request["value"].split(","):
             if request["action"] == "nan":
                 return {**answer, "cloud": [{"scale": np.array([1.0, np.nan])}]}
+            if request["action"] == "saw_nan":
+                raise NotFinite("the network's depth")
             if request["action"] == "cuda_oom":
                 raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
             if request["action"] == "gpu_fault":

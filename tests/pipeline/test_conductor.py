@@ -236,6 +236,7 @@ def with_engine(run: Runner, entry: str, **changes: Any) -> None:
         ("cuda_oom:full", "done", "half", 2), ("cuda_oom:full,half", "done", "low", 3),
         ("cuda_oom:full,half,low", "failed", "low", 3),
         ("nan:full", "done", "half", 2), ("nan:full,half", "failed", "half", 2),
+        ("saw_nan:full", "done", "half", 2), ("saw_nan:full,half,low", "failed", "half", 2),
         ("gpu_fault:full", "done", "half", 2), ("gpu_fault:full,half", "failed", "half", 2),
         ("native:full", "done", "half", 2), ("native:full,half", "failed", "half", 2),
     ],
@@ -251,8 +252,8 @@ def test_an_engine_that_fails_goes_to_safer_tiers(
     assert all("safer memory tier" in w["en"] for w in record["warnings"])
     assert states(outcome)["report"] == "done"
     if state == "failed":
-        codes = {"cuda_oom": "stage.out_of_memory", "nan": "engine.not_finite", "native": "stage.crashed",
-                 "gpu_fault": "stage.device_fault"}  # fmt: skip
+        codes = {"cuda_oom": "stage.out_of_memory", "nan": "engine.not_finite", "saw_nan": "engine.not_finite",
+                 "native": "stage.crashed", "gpu_fault": "stage.device_fault"}  # fmt: skip
         assert record["error"]["code"] == codes[order.partition(":")[0]]
     if order == "nan:full,half":
         assert "result.cloud[0].scale" in record["error"]["en"] and "NaN" in record["error"]["zh"]

@@ -278,10 +278,13 @@ class Conductor:
                 again = attempt < ATTEMPTS
             except StageRaised as raised:
                 kind, error = raised.fields["type"], self._error_from(spec, raised.fields)
-                gave_none |= kind == "NotFinite"
                 how = sentences.HOW.get(kind, "")
-                may_fit = safer is not None or attempt < ATTEMPTS
-                again = {"NotFinite": True, "OutOfMemory": may_fit, "DeviceFault": attempt < ATTEMPTS}.get(kind, False)
+                again = {
+                    "NotFinite": safer is not None and not gave_none,
+                    "OutOfMemory": safer is not None or attempt < ATTEMPTS,
+                    "DeviceFault": attempt < ATTEMPTS,
+                }.get(kind, False)
+                gave_none |= kind == "NotFinite"
             else:
                 self._take(spec, record, fields)
                 if attempt == 1:

@@ -103,11 +103,14 @@ class StageContext:
         Raises NotFinite (not to be caught: the host hands it on) or, where no safer tier is left, StageError.
         """
         assert self.engine is not None, "stage without an engine asked for one"
-        result = self.engine.run(request, lambda f: self.progress(start + (end - start) * f, ""))
-        if (where := first_not_finite(result)) is not None:
-            if self.safer_tier:
+        try:
+            result = self.engine.run(request, lambda f: self.progress(start + (end - start) * f, ""))
+            if (where := first_not_finite(result)) is not None:
                 raise NotFinite(where)
-            raise _not_finite(self.card.name if self.card else "?", where)
+        except NotFinite as found:
+            if self.safer_tier:
+                raise
+            raise _not_finite(self.card.name if self.card else "?", str(found)) from None
         self.take(getattr(result, "notices", []))
         return result
 

@@ -81,6 +81,13 @@ def test_file_names_that_are_no_unicode_pass_the_pipe() -> None:
     assert received and received["path"] == name
 
 
+def windows_commit_limit() -> OSError:
+    """Error 1455 in a language that is not English."""
+    fault = OSError(22, "Die Auslagerungsdatei ist zu klein")
+    fault.winerror = 1455  # type: ignore[attr-defined,unused-ignore]
+    return fault
+
+
 def test_out_of_memory_is_known_by_whatever_library_says_it() -> None:
     class OutOfMemoryError(RuntimeError):  # as torch names it
         pass
@@ -88,6 +95,9 @@ def test_out_of_memory_is_known_by_whatever_library_says_it() -> None:
     for fault in (MemoryError(), OutOfMemoryError("CUDA out of memory"), RuntimeError("std::bad_alloc"),
                   ValueError("(-4:Insufficient memory) Failed to allocate 9 bytes"),
                   RuntimeError("CUDA error: out of memory"), RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"),
+                  RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+                  RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+                  windows_commit_limit(),
                   RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)")):  # fmt: skip
         assert is_out_of_memory(fault) and _error_fields(fault)["type"] == "OutOfMemory"
     assert not is_out_of_memory(ValueError("no"))
@@ -140,7 +150,11 @@ GPUS = (Gpu("A", 1000, "580", 0), Gpu("B", 1000, "580", 3))
 
 
 def visible(host: HostProcess) -> str | None:
-    return psutil.Process(host.pid).environ().get("CUDA_VISIBLE_DEVICES")
+    """Asked until the system shows an environment at all: a process that has just become Python has none yet."""
+    end = time.monotonic() + 5.0
+    while not (shown := psutil.Process(host.pid).environ()) and time.monotonic() < end:
+        time.sleep(0.01)
+    return shown.get("CUDA_VISIBLE_DEVICES")
 
 
 def test_the_gpus_memory_is_a_budget_of_its_own(fakes: None) -> None:
@@ -192,6 +206,20 @@ def test_where_memory_ran_out_only_its_neighbours_go(fakes: None) -> None:
         hosts[2] = pool.host_for(cards[2], "full", "cuda")
         pool.retire_idle(-10.0)
         assert pool.tiers_left(cards[2], ("full", "low")) == ("full", "low"), "what retired is forgotten"
+
+
+def test_what_ran_out_is_forgotten_though_its_host_gave_way(fakes: None) -> None:
+    from fake_plan import card
+
+    first, large = (card(name, "scene", devices=("cuda",), memory_mb={"full": 900}) for name in ("first", "large"))
+    with HostPool(budget_mb=20_000, gpus=GPUS[:1]) as pool:
+        pool.ran_out(pool.host_for(first, "full", "cuda"), "full")
+        pool.host_for(large, "full", "cuda")
+        assert set(pool.pids()) == {"large"}
+        pool.retire_idle(60.0)
+        assert pool.tiers_left(first, ("full", "low")) == ("low",), "it was a moment ago"
+        pool.retire_idle(-10.0)
+        assert pool.tiers_left(first, ("full", "low")) == ("full", "low")
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,10 @@ PROGRESS_S = 0.1  # at most ten progress messages a second
 
 # Type names, because the libraries that raise them need not be installed.
 _OUT_OF_MEMORY = {"MemoryError", "OutOfMemoryError", "_ArrayMemoryError"}
+_OUT_OF_MEMORY_WINDOWS = {8, 14, 1455}  # ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY, ERROR_COMMITMENT_LIMIT
 _OUT_OF_MEMORY_TEXT = (
     "out of memory", "insufficient memory", "failed to allocate", "std::bad_alloc", "can't allocate memory",
+    "not enough memory",  # torch's allocator on Windows, where others say "can't allocate"
     "status_alloc_failed",  # cuBLAS and cuDNN
 )  # fmt: skip
 
@@ -68,6 +70,8 @@ class Channel:
 
 def is_out_of_memory(fault: BaseException) -> bool:
     names = {kind.__name__ for kind in type(fault).__mro__}
+    if getattr(fault, "winerror", None) in _OUT_OF_MEMORY_WINDOWS:
+        return True
     return bool(names & _OUT_OF_MEMORY) or any(text in str(fault).lower() for text in _OUT_OF_MEMORY_TEXT)
 
 

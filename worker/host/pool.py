@@ -50,7 +50,7 @@ class HostPool:
         self._budget_mb = budget_mb
         self._gpu_budgets_mb = _gpu_budgets(this_machine().gpus if gpus is None else gpus, *share)
         self._hosts: dict[str, HostProcess] = {}
-        self._ran_out: dict[str, set[str]] = {}  # by host: tiers that the GPU had no memory for
+        self._ran_out: dict[str, dict[str, float]] = {}  # by host: tiers that the GPU had no memory for, and when
         self._lock = threading.Lock()
 
     def __enter__(self) -> HostPool:
@@ -114,26 +114,29 @@ class HostPool:
         """
         with self._lock:
             if host.gpu is not None:
-                self._ran_out.setdefault(host.name, set()).add(tier)
+                self._ran_out.setdefault(host.name, {})[tier] = time.monotonic()
             for other in list(self._hosts.values()):
                 if other is not host and (host.gpu is None or other.gpu == host.gpu):
                     self._drop(other.name)
 
     def tiers_left(self, card: EngineCard, tiers: Sequence[str]) -> tuple[str, ...]:
         """Those of `tiers` that did not run out of the GPU's memory lately; at least the last."""
-        full = self._ran_out.get(host_name(card), set())
+        full = self._ran_out.get(host_name(card), {})
         return tuple(tier for tier in tiers if tier not in full) or tuple(tiers[-1:])
 
     def _drop(self, name: str) -> None:
         self._hosts.pop(name).close()
 
     def retire_idle(self, seconds: float) -> None:
-        """Let hosts go that nobody used for so long."""
+        """Let hosts go that nobody used for so long, and what is remembered of those that gave way before."""
         with self._lock:
-            old = [name for name, host in self._hosts.items() if time.monotonic() - host.last_used > seconds]
-            for name in old:
+            now = time.monotonic()
+            for name in [name for name, host in self._hosts.items() if now - host.last_used > seconds]:
                 self._drop(name)
                 self._ran_out.pop(name, None)
+            for name in set(self._ran_out) - set(self._hosts):
+                if now - max(self._ran_out[name].values()) > seconds:
+                    del self._ran_out[name]
 
     def pids(self) -> dict[str, int]:
         with self._lock:

@@ -275,6 +275,14 @@ def test_a_plain_bright_top_is_sky_unless_the_network_is_sure_of_it() -> None:
     assert result.points[10, 10, 2] > result.points[..., 2][~result.sky].max()
 
 
+def test_where_all_is_sky_no_depth_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(depth, "sky_of", lambda view, *_: np.ones(view.small.shape[:2], bool))
+    still = room_picture()
+    result = run(truth_engine(still), still)
+    assert result.sky.all() and not result.mask.any() and not result.confidence.any()
+    assert np.isfinite(result.points).all() and (result.points[..., 2] > 0).all() and on_its_rays(result) < 0.01
+
+
 # --- tiles ----------------------------------------------------------------------------------------------------------
 @settings(max_examples=60, deadline=None)
 @given(st.integers(100, 9000), st.integers(100, 9000))

@@ -116,8 +116,8 @@ class Dust3rEngine:
         return GeometryResult(
             # Built from the float32 that are kept, so that every point stays on its own ray.
             points=rays * depth.astype(np.float32)[..., None],
-            mask=solid & trusted & (depth < FAR * scale * 0.999),
-            confidence=(d.resized(confidence, (height, width)) * solid).clip(0, 1),
+            mask=~sky & trusted & (depth < FAR * scale * 0.999),
+            confidence=(d.resized(confidence, (height, width)) * ~sky).clip(0, 1),
             intrinsics=intrinsics,
             unit="metre" if self.metric else "relative",
             scale_basis=basis,

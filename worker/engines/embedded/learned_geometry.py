@@ -95,7 +95,7 @@ class LearnedGeometry:
         progress(0.8)
 
         normals = _normals(dense[:3], rays)
-        confidence = _to_size(np.exp(-expected_error / 0.25), width, height) * solid
+        confidence = _to_size(np.exp(-expected_error / 0.25), width, height) * ~sky
         shape = (rays * depth[..., None]).astype(np.float64)
         scale, basis, ground = scale_by_floor(
             shape, normals, gravity, (classes == SurfaceClass.STUFF) & solid, (classes == SurfaceClass.OBJECT) & solid
@@ -106,7 +106,7 @@ class LearnedGeometry:
         points = rays * depth.astype(np.float32)[..., None]
         return GeometryResult(
             points=points,
-            mask=solid & (depth < FAR * scale * 0.999),
+            mask=~sky & (depth < FAR * scale * 0.999),
             confidence=confidence.astype(np.float32),
             intrinsics=intrinsics,
             unit="relative",

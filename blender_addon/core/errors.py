@@ -43,3 +43,16 @@ class WorkerRefused(AddonError):
     def __init__(self, code: str, en: str, zh: str = "", fix: str | None = None, status: int = 0) -> None:
         super().__init__(code, en, zh, fix)
         self.status = status
+
+
+UNEXPECTED = (KeyError, TypeError, ValueError, AttributeError)
+"""What reading an answer of another shape raises. A timer that raised would never fire again."""
+
+
+def unexpected(fault: Exception) -> AddonError:
+    return AddonError(
+        "worker.answer",
+        f"The worker's answer makes no sense here ({type(fault).__name__}: {fault}). Update the older of worker and "
+        "add-on, then start the worker again.",
+        f"无法理解工作进程的答复（{type(fault).__name__}: {fault}）。请更新工作进程与插件中较旧的一方，然后重启工作进程。",
+    )

@@ -82,6 +82,10 @@ class _Outgoing:
             stream.close()
 
 
+class _SinkFailed(Exception):
+    """Where an answer's body goes cannot take it: no fault of the worker's. The OSError is its cause."""
+
+
 class Exchange:
     """`done` turns True when an answer or an error is there; `result()` gives the JSON or raises.
 
@@ -121,13 +125,17 @@ class Exchange:
         self._socket.setblocking(False)
 
     def step(self) -> bool:
-        """Go on as far as possible without waiting, STEP_S at most; returns `done`."""
+        """Go on as far as possible without waiting, STEP_S at most; returns `done`. Raises the sink's OSError."""
         if self.done:
             return True
         end = time.monotonic() + STEP_S
         try:
             while not self.done and self._advance() and time.monotonic() < end:
                 pass
+        except _SinkFailed as failed:
+            self.close()
+            assert failed.__cause__ is not None
+            raise failed.__cause__ from None
         except OSError as error:
             self._fail(error.strerror or str(error))
         if not self.done and time.monotonic() > self._deadline:
@@ -188,7 +196,10 @@ class Exchange:
 
     def _pour(self, data: bytes) -> None:
         assert self._sink is not None
-        self._sink(data)
+        try:
+            self._sink(data)
+        except OSError as error:
+            raise _SinkFailed from error
         self._sunk += len(data)
 
     def _fail(self, reason: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .client import Worker
-from .errors import AddonError
+from .errors import UNEXPECTED, AddonError, unexpected
 from .exchange import STEP_S, Exchange
 from .session import wanted_files
 
@@ -57,6 +57,9 @@ class Fetch:
             reason = f"{error.filename or self._place}: {error.strerror or error}"
             self.error = AddonError("fetch.disk", f"The session cannot be written here. {reason}.",
                                     f"无法在本机写入会话。{reason}。", fix="assetize.preferences")  # fmt: skip
+            self.close()
+        except UNEXPECTED as fault:
+            self.error = unexpected(fault)
             self.close()
         return self.done
 

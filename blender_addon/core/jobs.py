@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .client import Worker, check_health
-from .errors import AddonError
+from .errors import UNEXPECTED, AddonError, unexpected
 from .exchange import Exchange
 from .fetch import Fetch
 
@@ -194,6 +194,9 @@ class Board:
                     self.problem = None
             except AddonError as error:
                 self._failed(error, wish)
+            except UNEXPECTED as fault:
+                self._failed(unexpected(fault), wish)
+                self._next_poll = self._clock() + RETRY_S
             return True
         now = self._clock()
         if self.worker is None:

@@ -405,6 +405,38 @@ def test_a_full_disk_is_a_sentence(afar, tmp_path):
     assert fetched(afar, tmp_path / "here") is None and afar.problem.code == "fetch.disk"
 
 
+def test_a_disk_that_fills_up_on_the_way_is_no_fault_of_the_worker(afar, service, tmp_path, monkeypatch):
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    real_open = Path.open
+
+    def opened(path: Path, mode: str = "r", *rest: Any, **more: Any) -> Any:
+        stream = real_open(path, mode, *rest, **more)
+        if mode == "wb":
+            monkeypatch.setattr(stream, "write", full)
+        return stream
+
+    monkeypatch.setattr(Path, "open", opened)
+    assert fetched(afar, tmp_path / "here") is None
+    assert afar.problem.code == "fetch.disk" and "No space left" in afar.problem.en
+    assert not list((tmp_path / "here").rglob(".part*"))
+
+
+@pytest.mark.parametrize("answer", [[], {"files": [{"path": "a"}]}, {"files": [{"path": "a", "bytes": "much"}]}, {}])
+def test_answers_of_another_shape_do_not_stop_the_timer(afar, service, tmp_path, answer):
+    route = service.route
+    service.route = lambda method, path, *rest: (
+        (200, answer) if path.endswith("/files") else route(method, path, *rest)
+    )
+    assert fetched(afar, tmp_path / "here") is None and afar.problem.code == "worker.answer"
+    service.route = lambda method, path, *rest: (200, []) if path.startswith("/jobs") else route(method, path, *rest)
+    afar.problem = None
+    afar.look_again()
+    run(afar, lambda: afar.problem is not None)
+    assert afar.problem.code == "worker.answer"
+
+
 def test_old_jobs_are_not_imported_again_after_a_restart(service):
     service.jobs = [{"id": "a" * 32, "name": "x", "state": "done", "fraction": 1.0, "folder": "/f"}]
     board = Board(lambda: found(service))

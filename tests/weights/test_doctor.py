@@ -65,3 +65,21 @@ def test_the_weights_place_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path.parent.mkdir(parents=True)
     path.write_bytes(fake_weights.DATA)
     assert "2.4 MB in" in next(iter(doctor._weights(plan))).text
+
+
+def test_a_drive_that_is_not_there_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows ASSETIZE_WEIGHTS_DIR may name a share's letter that is not connected today."""
+    looked: list[Path] = []
+
+    def exists(path: Path) -> bool:
+        looked.append(path)
+        assert len(looked) < 50, "for ever"
+        return False
+
+    def disk_usage(place: Path) -> None:
+        raise FileNotFoundError(2, "no such drive", str(place))
+
+    with monkeypatch.context() as patch:  # pytest itself asks for paths
+        patch.setattr(Path, "exists", exists)
+        patch.setattr(doctor.shutil, "disk_usage", disk_usage)
+        assert doctor._free(Path("/unplugged/weights")) == (0, Path("/"))

@@ -89,10 +89,14 @@ def _hardware(machine: Machine, output_root: Path) -> Iterator[Check]:
 
 
 def _free(path: Path) -> tuple[int, Path]:
+    """Bytes free for a folder that may not exist yet, and where; 0 on a drive that is not there."""
     place = path.absolute()
-    while not place.exists():
+    while not place.exists() and place != place.parent:
         place = place.parent
-    return shutil.disk_usage(place).free, place
+    try:
+        return shutil.disk_usage(place).free, place
+    except OSError:
+        return 0, place
 
 
 _ASK_TORCH = """

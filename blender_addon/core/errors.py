@@ -54,5 +54,6 @@ def unexpected(fault: Exception) -> AddonError:
         "worker.answer",
         f"The worker's answer makes no sense here ({type(fault).__name__}: {fault}). Update the older of worker and "
         "add-on, then start the worker again.",
-        f"无法理解工作进程的答复（{type(fault).__name__}: {fault}）。请更新工作进程与插件中较旧的一方，然后重启工作进程。",
+        f"无法理解工作进程的答复（{type(fault).__name__}: {fault}）。"
+        "请更新工作进程与插件中较旧的一方，然后重启工作进程。",
     )

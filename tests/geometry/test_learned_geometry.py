@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from worker.engines.contract import GeometryRequest, GeometryResult, SurfaceClass
 from worker.engines.embedded import CARDS
 from worker.engines.embedded import learned_geometry as module
-from worker.engines.embedded import learned_geometry
 from worker.engines.embedded.learned_geometry import LearnedGeometry, network_size
 from worker.engines.embedded.votes import instances_from_votes
 from worker.errors import EngineUnavailable
@@ -109,8 +108,8 @@ def test_pictures_of_nothing(engine: LearnedGeometry, name: str) -> None:
 
 def test_where_all_is_sky_no_depth_is_trusted(engine: LearnedGeometry, monkeypatch: pytest.MonkeyPatch) -> None:
     """A still of nothing but sky, looking up."""
-    monkeypatch.setattr(learned_geometry, "_sky", lambda probability, depth, image: np.ones(image.shape[:2], bool))
-    monkeypatch.setattr(learned_geometry, "SKY_BELOW", 2.0)
+    monkeypatch.setattr(module, "_sky", lambda probability, depth, image: np.ones(image.shape[:2], bool))
+    monkeypatch.setattr(module, "SKY_BELOW", 2.0)
     result = run(engine, room())
     assert result.sky.all() and not result.mask.any() and not result.confidence.any()
     assert np.isfinite(result.points).all() and (result.points[..., 2] > 0).all()

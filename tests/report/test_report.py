@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from worker.engines.registry import all_cards
 from worker.formats.glb import write_glb
 from worker.formats.image import write_png
 from worker.formats.mesh import TexturedMesh
@@ -149,6 +151,18 @@ def test_each_prop_tells_who_made_it_and_what_it_took(whole) -> None:
     manifest.props[0].truncated = manifest.props[0].occluded = True
     write_json(folder.harvest_manifest, manifest.model_dump(mode="json", by_alias=True))
     assert "cut by the frame" in html_of(folder, session) and "部分被遮挡" in html_of(folder, session)
+
+
+@pytest.mark.parametrize("card", all_cards(), ids=lambda card: card.entry)
+def test_what_a_licence_says_of_results_is_in_the_page(whole, card) -> None:
+    folder, session = whole
+    session.stages[card.stage] = StageRecord(
+        state="done", engine=card.name, licence_code=card.licence.code, licence_weights=card.licence.weights,
+        commercial_use=card.licence.commercial,
+    )  # fmt: skip
+    page = html.unescape(html_of(folder, session))
+    for text in (card.licence.code, card.licence.weights, card.licence.output, card.licence.note, card.licence.url):
+        assert not text or text in page
 
 
 def test_one_of_two_alike_shows_the_others_model(whole) -> None:

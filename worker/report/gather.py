@@ -18,6 +18,7 @@ from worker.formats.image import read_rgb
 from worker.formats.mesh import TexturedMesh
 from worker.formats.pointmap import read_pointmap
 from worker.formats.silhouette import rasterise
+from worker.metadata.licences import ledger
 from worker.report import embed, turntable
 from worker.session.harvest import HarvestedProp, HarvestManifest
 from worker.session.layout import SessionFolder
@@ -157,6 +158,7 @@ def _pictures(folder: SessionFolder) -> dict[str, str | None]:
 
 def _stages(session: Session) -> list[dict[str, Any]]:
     longest = max((record.seconds or 0.0 for record in session.stages.values()), default=0.0) or 1.0
+    terms = {entry.stage: entry for entry in ledger(session)}
     rows = []
     for name, record in session.stages.items():
         figures = [
@@ -170,6 +172,7 @@ def _stages(session: Session) -> list[dict[str, Any]]:
             "state": str(record.state),
             "bar": round(100 * (record.seconds or 0.0) / longest, 1),
             "figures": figures,
+            "terms": terms.get(name),
         })
     return rows
 

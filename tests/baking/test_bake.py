@@ -155,6 +155,22 @@ def test_nothing_and_nonsense_are_refused_with_a_sentence(spoil, word):
         bake(*spoil(vertices, np.asarray(ball.faces), np.ones_like(vertices)), 500)
 
 
+@pytest.mark.parametrize(
+    "vertices", [[[0, 0, 0]] * 3, [[0, 0, 0], [1, 0, 0], [2, 0, 0]], [[0, 0, 0], [1e-9, 0, 0], [0, 1, 0]]]
+)
+def test_points_and_lines_are_no_surface(vertices):
+    with pytest.raises(StageError, match="no surface"):
+        bake(np.array(vertices, np.float32), np.array([[0, 1, 2]]), np.full((3, 3), 0.5, np.float32), 100)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_size_does_not_matter(scale):
+    corners = scale * np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
+    faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
+    baked = bake(corners, faces, np.full((4, 3), 0.5, np.float32), 100)
+    assert baked.closed and np.isfinite(baked.mesh.uv).all() and np.ptp(baked.mesh.uv, axis=0).min() > 0.5
+
+
 def test_seams_do_not_show_in_the_normals_of_the_file(tmp_path):
     mesh = _bake(_ball()).mesh
     outward = mesh.vertices / np.linalg.norm(mesh.vertices, axis=1, keepdims=True)

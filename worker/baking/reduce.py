@@ -31,8 +31,9 @@ class Surface:
 
     @staticmethod
     def of(vertices: F32, faces: np.ndarray, colours: F32) -> Surface:
+        nothing = StageError("props.no_surface", "the generator made no surface", "生成器未产生任何表面")
         if not len(faces):
-            raise StageError("props.no_surface", "the generator made no surface", "生成器未产生任何表面")
+            raise nothing
         if not (np.isfinite(vertices).all() and np.isfinite(colours).all()):
             raise StageError(
                 "props.not_finite",
@@ -43,7 +44,18 @@ class Surface:
             np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.int32),
             np.ascontiguousarray(colours, np.float32),
         )  # fmt: skip
-        return surface if surface.closed else surface.welded()
+        surface = surface if surface.closed else surface.welded()
+        if not len(surface.faces) or not surface.has_area:
+            raise nothing
+        return surface
+
+    @cached_property
+    def has_area(self) -> bool:
+        """Whether any face is more than a line, at the surface's own scale."""
+        corner = self.vertices.astype(np.float64)[self.faces]
+        cross = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+        extent = float(np.ptp(corner.reshape(-1, 3), axis=0).max())
+        return float(np.linalg.norm(cross, axis=1).max()) > 1e-6 * extent**2
 
     @cached_property
     def closed(self) -> bool:

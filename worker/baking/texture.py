@@ -44,7 +44,8 @@ def unwrapped(vertices: F32, faces: I32, side: int) -> Layout:
     if len(faces) > FEW and _jaggedness(vertices, faces) > JAGGED_SHARE:
         return _one_by_one(vertices, faces, side)
     atlas = xatlas.Atlas()
-    atlas.add_mesh(vertices, faces.astype(np.uint32))
+    extent = max(float(np.ptp(vertices, axis=0).max()), 1e-30)  # what is small, xatlas takes for nothing
+    atlas.add_mesh((vertices / extent).astype(np.float32), faces.astype(np.uint32))
     charts, packing = xatlas.ChartOptions(), xatlas.PackOptions()
     charts.max_iterations = 1  # more of them cost time and gave the same charts on every mesh measured
     packing.resolution, packing.padding, packing.bilinear = side, PADDING, True

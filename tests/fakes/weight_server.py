@@ -96,6 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
             start = 0
         if start >= len(data) > 0:
             self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(data)}")
             self.send_header("Content-Length", "0")
             self.end_headers()
             return

@@ -159,6 +159,27 @@ def test_a_partial_file_that_is_too_long_or_whole(
     assert len(server.gets()) == (1 if extra else 0)
 
 
+def test_a_whole_partial_file_is_known_by_the_servers_word(
+    install: Install, server: WeightServer, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no size is published, and a scanner of viruses, say, held the file when it was to be renamed."""
+    card = fake_weights.net(server.url + PATH)
+    card = replace(card, weights=(replace(card.weights[0], bytes_exact=False),))
+    rename = Path.replace
+
+    def held(path: Path, target: Path) -> Path:
+        if path == part_of(place):
+            raise PermissionError(13, "held by another program", str(path))
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", held)
+        code, said = install(card=card)
+        assert code == 3 and "held by another program" in said and nothing_in_place(place)
+    assert install(card=card)[0] == 0 and place.read_bytes() == DATA
+    assert server.gets() == [None, f"bytes={len(DATA)}-"]
+
+
 def test_416_means_begin_anew(install: Install, server: WeightServer, place: Path) -> None:
     server.acts[PATH] = [f"cut:{MEG}", "416", "ok"]
     assert install()[0] == 0 and place.read_bytes() == DATA

@@ -78,6 +78,8 @@ def _attempt(remote: Remote, part: Path, name: str, wanted_bytes: int | None, on
     if done and (mark := _read(_mark(part))):
         headers |= {"Range": f"bytes={done}-", "If-Range": mark}
     with requests.get(remote.url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
+        if answer.status_code == 416 and answer.headers.get("Content-Range") == f"bytes */{done}":
+            return _hash_of(part).hexdigest()  # of this very version (If-Range), and all of it is here
         start = _start_of(answer, done, remote, name)
         length = answer.headers.get("Content-Length", "")
         total = start + int(length) if length.isdigit() else None

@@ -19,6 +19,17 @@ EDITABLE = ("label", "title", "title_zh", "note")
 """What a user may change on a prop. Where it comes from, its licences and its AI label are not his to change."""
 
 
+# The stage that made it, then all that it was made from: what their licences allow holds for it too.
+SCENE = ("scene", "geometry", "clean_plate", "harvest")
+LIGHT = ("lighting", "geometry")
+PROP = ("props", "placement", "harvest", "geometry")
+
+
+def whole(session: SessionData) -> tuple[str, ...]:
+    """All stages, for what stands for the whole set."""
+    return ("geometry", *(name for name in session.document.get("stages", {}) if name != "geometry"))
+
+
 def flat_record(session: SessionData, role: str, stages: tuple[str, ...], source: str | None) -> Flat:
     """Custom properties of an object that `stages` made from the file `source`.
 
@@ -68,7 +79,7 @@ def flat_record(session: SessionData, role: str, stages: tuple[str, ...], source
 def prop_record(session: SessionData, prop: PropEntry) -> Flat:
     """As `flat_record`, with the prop's own delivery record as the JSON where the session has one."""
     source = None if prop.glb is None else prop.glb.relative_to(session.root).as_posix()
-    flat = flat_record(session, "prop", ("props", "placement", "harvest"), source)
+    flat = flat_record(session, "prop", PROP, source)
     inner = json.loads(str(flat[RECORD_KEY]))
     inner["placement"] = prop.entry
     if prop.record is not None:

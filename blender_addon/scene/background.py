@@ -11,7 +11,7 @@ import bpy
 
 from ..core.frames import F64
 from ..core.proxy import Grid, background_grids
-from ..core.record import flat_record
+from ..core.record import SCENE, flat_record
 from ..core.session import BACKGROUND, POINTMAP, SessionData
 from .metadata import write_record
 from .nodes import new_material
@@ -54,7 +54,7 @@ def add_background(
         made[role] = add_object(collection, f"{session.name} {title}", _mesh(session, title, grid, material),
                                 parent, world_from_camera)  # fmt: skip
         camera_only(made[role])
-        write_record(made[role], flat_record(session, role, ("scene", "geometry", "clean_plate"), source))
+        write_record(made[role], flat_record(session, role, SCENE, source))
     return made
 
 

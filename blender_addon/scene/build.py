@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.errors import AddonError, FormatError
 from ..core.frames import F64
-from ..core.record import PREFIX, flat_record
+from ..core.record import PREFIX, SCENE, flat_record, whole
 from ..core.session import POINTS, SPLATS, STILL, SessionData, read_session
 from .background import add_background
 from .camera import add_camera, frame_render
@@ -66,8 +66,8 @@ def import_session(folder: Path, scene: bpy.types.Scene, wanted: Wanted = Wanted
     parts = make_collections(scene, session.name)
     root = add_object(parts[""], f"Assetize {session.name}", None, None, np.eye(4))
     root.empty_display_size = 0.25 * session.median_depth
-    write_record(root, flat_record(session, "set", ("geometry",), None))
-    write_record(parts[""], flat_record(session, "set", ("geometry",), None))
+    write_record(root, flat_record(session, "set", whole(session), None))
+    write_record(parts[""], flat_record(session, "set", whole(session), None))
     root[PREFIX + "folder"] = str(session.root)
     root[PREFIX + "unit"] = session.unit
     root[PREFIX + "ground_basis"] = basis
@@ -86,7 +86,7 @@ def import_session(folder: Path, scene: bpy.types.Scene, wanted: Wanted = Wanted
         with _Told(made):
             cloud = add_splats(splats, f"{session.name} splats", parts["Background"], root, world_from_camera, camera)
             made.by_role["splats"] = cloud
-            write_record(cloud, flat_record(session, "splats", ("scene", "geometry", "clean_plate"), SPLATS))
+            write_record(cloud, flat_record(session, "splats", SCENE, SPLATS))
     if wanted.points and points is not None:
         with _Told(made):
             focal = float(session.intrinsics[0, 0])

@@ -10,7 +10,7 @@ import bpy
 import numpy as np
 
 from ..core.frames import F64
-from ..core.record import flat_record
+from ..core.record import LIGHT, flat_record
 from ..core.session import SessionData
 from .metadata import write_record
 from .nodes import Tree
@@ -40,7 +40,7 @@ def add_world(session: SessionData, scene: bpy.types.Scene) -> bpy.types.World |
     tree.add("ShaderNodeOutputWorld", {"Surface": background.outputs[0]})
     tree.layout()
     source = session.probe.relative_to(session.root).as_posix()
-    write_record(world, flat_record(session, "world", ("lighting",), source))
+    write_record(world, flat_record(session, "world", LIGHT, source))
     scene.world = world
     return world
 
@@ -78,7 +78,7 @@ def add_key_light(
     made = add_object(collection, data.name, data, parent, _looking_from(toward, world_from_camera, session))
     made.hide_render = True
     made.hide_viewport = True
-    write_record(made, flat_record(session, "key light", ("lighting",), "lighting_probe.json"))
+    write_record(made, flat_record(session, "key light", LIGHT, "lighting_probe.json"))
     return made
 
 

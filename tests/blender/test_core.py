@@ -271,3 +271,17 @@ def test_the_strictest_licence_of_a_chain_counts(folder):
     session = read_session(folder)
     assert record.prop_record(session, session.props[0])["assetize_commercial_use"] == "no"
     assert record.flat_record(session, "splats", ("scene",), None)["assetize_commercial_use"] == "yes"
+
+
+@pytest.mark.parametrize("stage", ["geometry", "scene"])
+def test_what_forbids_paid_work_shows_on_all_that_was_made_from_it(folder, stage):
+    """The depth network's terms bind the prop that was placed by its depth, as the worker's own records say."""
+    edit(folder, lambda d: d["stages"][stage].update(commercial_use="no"))
+    session = read_session(folder)
+    by_depth = "no" if stage == "geometry" else "yes"
+    assert record.prop_record(session, session.props[0])["assetize_commercial_use"] == by_depth
+    assert record.flat_record(session, "world", record.LIGHT, None)["assetize_commercial_use"] == by_depth
+    assert record.flat_record(session, "splats", record.SCENE, None)["assetize_commercial_use"] == "no"
+    everything = record.flat_record(session, "set", record.whole(session), None)
+    assert everything["assetize_commercial_use"] == "no"
+    assert set(json.loads(everything["assetize_record"])["stages"]) >= {"geometry", "scene", "props"}

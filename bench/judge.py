@@ -252,6 +252,7 @@ def light_figures(truth: Truth, session: Path, lit: dict[str, Any]) -> Figures:
     figures["grey ball si-RMSE"] = m.scale_invariant_rmse(grey, true_grey, inside)
     # What knowing nothing gives: the same light from everywhere.
     figures["grey ball, even light"] = m.scale_invariant_rmse(inside[..., None] * np.ones(3), true_grey, inside)
+    figures["mirror ball, even light"] = m.scale_invariant_rmse(inside[..., None] * np.ones(3), true_mirror, inside)
     figures["grey ball colour, deg"] = m.rgb_angular_error(grey, true_grey, inside)
     return figures
 

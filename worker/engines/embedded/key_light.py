@@ -1,4 +1,4 @@
-"""Where the strongest light comes from: shading read against normals, cross-checked with bright spots.
+"""Where the strongest light comes from by shading: luminance read against normals.
 
 Shading: linear luminance = albedo of the pixel's colour group * (ambient + L . n), solved by alternating robust least
 squares (first-order spherical harmonics, cf. Ramamoorthi and Hanrahan 2001). Cast shadows and gloss are outliers.
@@ -21,15 +21,18 @@ _SAME_PAINT = 0.02  # distance in r, g chromaticity
 
 
 @dataclass
-class Shading:
-    """`direction` towards the light, camera frame; `ratio` |L| over ambient; `confidence` 0..1."""
+class Cue:
+    """`direction` (3,) towards the light; `confidence` 0..1, how well the cue explains what it was read from."""
 
     direction: F64
-    ratio: float
     confidence: float
 
+    def turned(self, rotation: F64) -> Cue:
+        """The same in another frame."""
+        return Cue(rotation @ self.direction, self.confidence)
 
-def shading_direction(linear: F32, normals: F32, usable: Bool) -> Shading | None:
+
+def shading_direction(linear: F32, normals: F32, usable: Bool) -> Cue | None:
     """Fit one distant light and an ambient term; None where there is too little to fit."""
     height, width = usable.shape
     size = (min(width, _SAMPLES), max(1, round(height * min(width, _SAMPLES) / width)))
@@ -77,7 +80,7 @@ def shading_direction(linear: F32, normals: F32, usable: Bool) -> Shading | None
     ratio = strength / max(float(solution[0]), 1e-3)
     # Paint and shadow leave most of the variance unexplained even when the direction is right: hence the root.
     confidence = float(np.sqrt(np.clip(explained, 0, 1))) * variety * min(1.0, 2 * ratio)
-    return Shading(first / strength, ratio, confidence)
+    return Cue(first / strength, confidence)
 
 
 def _rarity(normal: F64) -> F64:
@@ -104,17 +107,3 @@ def _groups(color: F64) -> I32:
             label[label == k] = first
             center[k] = center[first]
     return label.ravel()
-
-
-def agreed(first: Shading | None, second: Shading | None) -> Shading | None:
-    """Two cues that point within 60 degrees of each other are averaged and believed more; else the stronger, less."""
-    if first is None or second is None:
-        return first or second
-    strong, weak = (first, second) if first.confidence >= second.confidence else (second, first)
-    if first.direction @ second.direction < 0.5:
-        return Shading(strong.direction, strong.ratio, strong.confidence * (1 - 0.5 * weak.confidence))
-    mean = first.direction * first.confidence + second.direction * second.confidence
-    if not mean.any():
-        return strong
-    both = 1 - (1 - first.confidence) * (1 - second.confidence)
-    return Shading(mean / np.linalg.norm(mean), max(first.ratio, second.ratio), both)

@@ -2,6 +2,7 @@
 
 A frame sees a few percent of the sphere. The part behind the camera is made from the picture's own tones, mirrored,
 stretched and blurred the more the farther from what was seen: plausible colours for shading, not a picture of the set.
+Over it stands the key light, spread over the directions it may come from.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from scipy.spatial import cKDTree
 
 from worker.arrays import F32, F64, Bool
 from worker.engines.contract import EngineNotice, LightingRequest, LightingResult, Progress
-from worker.engines.embedded.key_light import Shading, agreed, shading_direction
+from worker.engines.embedded.key_light import Cue, shading_direction
+from worker.engines.embedded.light_cues import falloff, openness
+from worker.engines.embedded.light_posterior import Posterior, posterior
 from worker.formats import equirect as sphere
 from worker.formats.pointmap import pixel_rays
 from worker.formats.srgb import luminance
@@ -23,7 +26,11 @@ KNEE = 0.8  # of white: above it a display-referred picture has compressed its h
 STOPS_SMALL, STOPS_LARGE = 5.0, 2.0  # what a clipped lamp and a clipped window or sky are taken to hide
 LARGE_DEG = 20.0
 BLURS_DEG = (0.0, 5.0, 12.0, 25.0, 45.0)
-LEAST_CONFIDENCE = 0.28  # on the examples with true depth, directions above it were 18 to 38 degrees off
+LEAST_CONFIDENCE = 0.35  # the prior alone is 0.28 sure of its best direction; below this the still said little
+UNKNOWN_OPENNESS = 0.5  # where nothing is known of the place
+# Of the picture's mean light; set by the grey ball on the bench's even stills, where the figure is flat within a factor 2.
+KEY_ROOM, KEY_OPEN, SKY_OPEN = 1.0, 0.3, 1.5
+FRAME_RIM_DEG = 5.0  # over which the added light sets in beside the frame
 KEY_ANGLE_DEG = 10.0
 
 
@@ -48,35 +55,29 @@ class EmbeddedLighting:
         tame = linear * np.minimum(1, ceiling / np.maximum(luminance(linear), 1e-6))[..., None]
         plain, _ = unfolded(tame, request.intrinsics, level)
         away = _angle_from(seen)
-        probe = np.where(seen[..., None], seen_map, _continued(plain, seen, away))
         progress(0.7)
 
-        shading = None
-        if request.normals is not None and request.mask is not None:
-            shading = shading_direction(linear, request.normals, request.mask)
-        key = agreed(shading, _bright_spot(radiance, linear, lamps, request))
-        if key is not None:
-            # A key light well under the horizon is mostly a glossy floor read as shading.
-            key.confidence *= float(np.clip(1.3 - 3 * (key.direction @ request.gravity), 0.2, 1))
-            key = key if key.confidence >= LEAST_CONFIDENCE else None
-        intensity, color, size = 0.0, None, KEY_ANGLE_DEG
-        if key is not None:
-            probe, intensity, color, size = _with_key(probe, seen, level @ key.direction, key.ratio)
+        sure, open_air = _posterior(request, linear, radiance, lamps, level)
+        probe = np.where(seen[..., None], seen_map, _continued(plain, seen, away))
+        lobe = added_light(sure, open_air, _mean_tone(plain, seen), np.clip(away / FRAME_RIM_DEG, 0, 1))
+        probe = probe + lobe
+        found = sure.confidence >= LEAST_CONFIDENCE
+        intensity, color, size = _key(probe, lobe, seen, sure.direction) if found else (0.0, None, KEY_ANGLE_DEG)
         exposure = _exposure(probe, linear, level)
         probe *= exposure
         notices = [EngineNotice("lighting.mostly_unseen", {"percent": round(100 * coverage, 1)})]
-        if key is None:
+        if not found:
             notices.append(EngineNotice("lighting.no_key"))
         return LightingResult(
             equirect=probe.astype(np.float32),
             coverage_map=np.where(seen, 1.0, np.clip(1 - away / 90, 0, 1) * 0.5).astype(np.float32),
             coverage=coverage,
             sh9=sphere.project_sh9(probe).astype(np.float32),
-            key_direction=None if key is None else key.direction.astype(np.float32),
+            key_direction=(level.T @ sure.direction).astype(np.float32) if found else None,
             key_color=color,
             key_intensity=intensity * exposure,
             key_angular_size_deg=size,
-            key_confidence=0.0 if key is None else key.confidence,
+            key_confidence=sure.confidence if found else 0.0,
             exposure=exposure,
             notices=notices,
         )
@@ -161,7 +162,7 @@ def _continued(plain: F32, seen: Bool, away: F32) -> F32:
     return ((1 - share) * steps[lower, row, col] + share * steps[lower + 1, row, col]).astype(np.float32)
 
 
-def _bright_spot(radiance: F32, linear: F32, lamps: Bool, request: LightingRequest) -> Shading | None:
+def _bright_spot(radiance: F32, linear: F32, lamps: Bool, request: LightingRequest) -> Cue | None:
     """A lamp, window or sun that stands in the frame: the centre of the light that near-white pixels hold."""
     white = request.clipped_at if np.isfinite(request.clipped_at) else 8 * float(np.median(linear.max(axis=-1))) + 1e-6
     bright = (linear.max(axis=-1) > 0.9 * white) & lamps
@@ -173,16 +174,48 @@ def _bright_spot(radiance: F32, linear: F32, lamps: Bool, request: LightingReque
     rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
     center = (rays * power[..., None]).sum(axis=(0, 1)) / power.sum()
     concentration = float(np.linalg.norm(center))
-    share = float(power.sum() / light.sum())
-    ratio = share / max(1 - share, 0.05)
-    return Shading(center / max(concentration, 1e-9), min(ratio, 4.0), 0.6 * share * concentration)
+    return Cue(center / max(concentration, 1e-9), 0.6 * float(power.sum() / light.sum()) * concentration)
 
 
-def _with_key(probe: F32, seen: Bool, direction: F64, ratio: float) -> tuple[F32, float, F32, float]:
-    """The probe with the key light in it; its irradiance (luminance), colour and angular size.
+def _posterior(
+    request: LightingRequest, linear: F32, radiance: F32, lamps: Bool, level: F64
+) -> tuple[Posterior, float]:
+    """Where the key light may stand, and the probability that the still was taken in the open."""
+    spot = _bright_spot(radiance, linear, lamps, request)
+    spot = None if spot is None else spot.turned(level)
+    if request.points is None or request.normals is None or request.mask is None:
+        return posterior(None, UNKNOWN_OPENNESS, None, spot), UNKNOWN_OPENNESS
+    geometry = request.points, request.normals, request.mask
+    open_air = openness(*geometry, request.sky, level)
+    shading = shading_direction(linear, request.normals, request.mask)
+    shading = None if shading is None else shading.turned(level)
+    return posterior(falloff(linear, *geometry, level), open_air, shading, spot), open_air
 
-    A light inside the frame is already in the probe and is measured there. One outside is added as a disc that gives
-    `ratio` times the irradiance of all the rest; its colour is that of the picture's brighter half.
+
+def _mean_tone(plain: F32, seen: Bool) -> F32:
+    """(3,) the picture's mean light, lamps in it left out."""
+    if not seen.any():
+        return np.zeros(3, np.float32)
+    return np.average(plain[seen], axis=0, weights=sphere.solid_angles(*seen.shape)[seen]).astype(np.float32)
+
+
+def added_light(sure: Posterior, open_air: float, tone: F32, unseen: F32) -> F32:
+    """(h, w, 3) light from outside the frame, of the picture's mean tone: the key light spread over where it may stand,
+    and the sky where the still was taken in the open. What stands in the frame is seen, so nothing is added there.
+
+    A narrow lamp that stands beside its true place shades worse than a wide one; so the lobe is as wide as the doubt.
+    """
+    height, width = unseen.shape
+    density = np.asarray(cv2.resize(sure.density.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR))
+    up = np.maximum(sphere.directions(height, width)[..., 2], 0)
+    key = KEY_ROOM * (1 - open_air) + KEY_OPEN * open_air
+    return ((4 * np.pi * key * density + SKY_OPEN * open_air * up) * unseen)[..., None].astype(np.float32) * tone
+
+
+def _key(probe: F32, lobe: F32, seen: Bool, direction: F64) -> tuple[float, F32, float]:
+    """The key light's irradiance (luminance) on a surface facing it, its colour (largest 1) and its angular size.
+
+    A light inside the frame is measured where it stands; one outside is the part of `lobe` on its side.
     """
     rays = sphere.directions(*seen.shape)
     omega = sphere.solid_angles(*seen.shape)
@@ -190,21 +223,14 @@ def _with_key(probe: F32, seen: Bool, direction: F64, ratio: float) -> tuple[F32
     cosine = rays @ direction
     near = cosine > np.cos(np.radians(KEY_ANGLE_DEG))
     row, column = np.unravel_index(int(cosine.argmax()), seen.shape)
+    size = KEY_ANGLE_DEG
     if seen[row, column] and light[near & seen].max() > 3 * np.average(light, weights=omega):
         spot = near & seen & (light > 0.5 * light[near & seen].max())
         power = (probe[spot] * omega[spot][:, None]).sum(axis=0)
-        size = float(np.degrees(2 * np.sqrt(omega[spot].sum() / np.pi)))
-        return probe, float(luminance(power)), (power / max(power.max(), 1e-9)).astype(np.float32), max(size, 0.5)
-    ambient = float(np.average(light, weights=omega)) * np.pi
-    disc = cosine > np.cos(np.radians(KEY_ANGLE_DEG / 2))
-    bright = probe[seen & (light > np.median(light[seen]))] if seen.any() else probe.reshape(-1, 3)
-    color = bright.mean(axis=0) if len(bright) else np.ones(3)
-    color = color / max(float(color.max()), 1e-9)
-    strength = ratio * ambient
-    radiance = strength / float(omega[disc].sum()) / max(float(luminance(color.astype(np.float32))), 1e-6)
-    lit = probe.copy()
-    lit[disc] += (radiance * color).astype(np.float32)
-    return lit, strength, color.astype(np.float32), KEY_ANGLE_DEG
+        size = max(float(np.degrees(2 * np.sqrt(omega[spot].sum() / np.pi))), 0.5)
+    else:
+        power = (lobe * (omega * np.maximum(cosine, 0))[..., None]).sum(axis=(0, 1))
+    return float(luminance(power.astype(np.float32))), (power / max(power.max(), 1e-9)).astype(np.float32), size
 
 
 def _exposure(probe: F32, linear: F32, level: F64) -> float:

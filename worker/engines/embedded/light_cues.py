@@ -1,7 +1,8 @@
 """What one still tells of its light besides shading: falloff over the floor, shade in the open, and how open it is.
 
 Indoors the light is near, and falls off: floor and walls are brighter on its side. In the open the sun is not near;
-what stands on its side throws shade, so there the darker side of the ground is the sun's.
+what stands on its side throws shade, so there the darker side of the ground is the sun's; and where the sun is ahead,
+things turn their shaded side to the camera over bright ground.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from worker.arrays import F32, F64, Bool
 from worker.formats.srgb import luminance
 
 _SAMPLES = 160  # columns of the picture that is looked at
+_NEAR = 1.3  # median distances
 _LEAST = 100  # samples a slope is read from
 _ROOM = 15.0  # metres that rooms do not often reach
+EVEN_BACKLIT = 0.3  # under an even sky: ground sees all of it, upright things half
 _LEVEL, _UPRIGHT = 0.8, 0.4  # |up component| of a floor's normal at least, of a wall's at most
 
 
@@ -24,11 +27,13 @@ _LEVEL, _UPRIGHT = 0.8, 0.4  # |up component| of a floor's normal at least, of a
 class Falloff:
     """Log luminance per spread of the scene, in the level frame.
 
-    `floor` (2,) its slope to the right and ahead; `wall` its slope to the right over walls that face the camera.
+    `floor` (2,) its slope to the right and ahead; `wall` its slope to the right over walls that face the camera;
+    `backlit`: how much brighter near ground is than near upright things that face the camera (not a slope).
     """
 
     floor: F64
     wall: float
+    backlit: float = EVEN_BACKLIT
 
 
 def falloff(linear: F32, points: F32, normals: F32, usable: Bool, level: F64) -> Falloff:
@@ -39,9 +44,14 @@ def falloff(linear: F32, points: F32, normals: F32, usable: Bool, level: F64) ->
     middle = np.median(place, axis=0)
     spread = 1.5 * float(np.median(np.abs(place - middle)))
     where = np.clip((place - middle) / max(spread, 1e-6), -2, 2)  # farther out, depth is too unsure to be a lever
-    floor = _slope(where[:, :2], light, normal[:, 2] > _LEVEL)
-    wall = _slope(where[:, :1], light, (np.abs(normal[:, 2]) < _UPRIGHT) & (normal[:, 1] < -0.6))
-    return Falloff(floor, float(wall[0]))
+    ground, facing = normal[:, 2] > _LEVEL, (np.abs(normal[:, 2]) < _UPRIGHT) & (normal[:, 1] < -0.6)
+    reach = np.linalg.norm(place[:, :2], axis=1)
+    near = reach < _NEAR * np.median(reach)  # haze and depth errors grow with distance
+    backlit = EVEN_BACKLIT
+    if min((ground & near).sum(), (facing & near).sum()) >= _LEAST // 2:
+        backlit = float(np.median(light[ground & near]) - np.median(light[facing & near]))
+    wall = _slope(where[:, :1], light, facing)
+    return Falloff(_slope(where[:, :2], light, ground), float(wall[0]), backlit)
 
 
 def _samples(linear: F32, points: F32, normals: F32, usable: Bool, level: F64) -> tuple[F64, F64, F64]:

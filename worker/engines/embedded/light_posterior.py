@@ -14,7 +14,7 @@ import numpy as np
 
 from worker.arrays import F64
 from worker.engines.embedded.key_light import Cue
-from worker.engines.embedded.light_cues import Falloff
+from worker.engines.embedded.light_cues import EVEN_BACKLIT, Falloff
 from worker.formats import equirect as sphere
 
 WITHIN_DEG = 35.0
@@ -25,8 +25,9 @@ ELEVATION_DEG, ELEVATION_SPREAD_DEG = 34.0, 17.0
 ASIDE = 1.2
 # How much each cue weighs (the concentration of its likelihood).
 FALLOFF, FALLOFF_AT = 4.0, 0.3
-SHADE, SHADE_AT = 3.0, 0.4
-SHADING_ROOM, SHADING_OPEN = 2.0, 4.0
+SHADE, SHADE_AT = 4.0, 0.4
+BACK, BACK_AT = 2.0, 0.5
+SHADING_ROOM, SHADING_OPEN = 2.0, 3.0
 SPOT = 6.0
 
 
@@ -56,6 +57,7 @@ def posterior(falloff: Falloff | None, openness: float, shading: Cue | None, spo
         slope = falloff.floor[0] + 0.5 * falloff.wall
         room += FALLOFF * np.tanh(slope / FALLOFF_AT) * rays[..., 0]
         open_air -= SHADE * np.tanh(falloff.floor[0] / SHADE_AT) * rays[..., 0]
+        open_air += BACK * np.tanh((falloff.backlit - EVEN_BACKLIT) / BACK_AT) * rays[..., 1]
     if shading is not None:
         sure = min(shading.confidence, 0.8)
         # Gloss and dirt make floors too bright or too dark for their place: the height is trusted less than the side.

@@ -28,7 +28,7 @@ LARGE_DEG = 20.0
 BLURS_DEG = (0.0, 5.0, 12.0, 25.0, 45.0)
 LEAST_CONFIDENCE = 0.35  # the prior alone is 0.28 sure of its best direction; below this the still said little
 UNKNOWN_OPENNESS = 0.5  # where nothing is known of the place
-# Of the picture's mean light; set by the grey ball on the bench's even stills, where the figure is flat within a factor 2.
+# Of the picture's mean light; set by the grey ball on even stills of the bench. Flat within a factor of 2.
 KEY_ROOM, KEY_OPEN, SKY_OPEN = 1.0, 0.3, 1.5
 FRAME_RIM_DEG = 5.0  # over which the added light sets in beside the frame
 KEY_ANGLE_DEG = 10.0

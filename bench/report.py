@@ -34,7 +34,8 @@ ROWS: list[tuple[str, bool, str]] = [
       for kind, unit in (("PSNR", ", dB"), ("SSIM", ""), ("GMSD", ""))],
     ("key light error, deg", False, "median <= 35"), ("key vs mean light, deg", False, ""),
     ("mirror ball si-RMSE", False, ""), ("grey ball si-RMSE", False, ""),
-    ("grey ball, even light", False, "the level to beat"), ("grey ball colour, deg", False, ""),
+    ("grey ball, even light", False, "the level to beat"),
+    ("mirror ball, even light", False, "the level to beat"), ("grey ball colour, deg", False, ""),
 ]
 
 

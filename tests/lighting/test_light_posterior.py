@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.lighting.test_lighting import degrees_between
 from worker.engines.contract import LightingRequest
 from worker.engines.embedded.key_light import Cue
-from worker.engines.embedded.light_cues import Falloff, falloff, openness
+from worker.engines.embedded.light_cues import EVEN_BACKLIT, Falloff, falloff, openness
 from worker.engines.embedded.light_posterior import WITHIN_DEG, posterior
 from worker.engines.embedded.lighting import LEAST_CONFIDENCE, EmbeddedLighting
 from worker.formats import equirect as sphere
@@ -130,3 +130,15 @@ def test_it_is_a_probability_and_the_confidence_is_of_it(slope, open_air, trust)
 @pytest.mark.parametrize("open_air", [0.0, 0.5, 1.0])
 def test_the_prior_alone_names_no_key(open_air) -> None:
     assert posterior(None, open_air, None, None).confidence < LEAST_CONFIDENCE
+
+
+def test_dark_fronts_over_bright_ground_put_the_sun_ahead() -> None:
+    """A wall across bright ground, its face in shade; and the same lit from behind the camera."""
+    points, normals, _ = room()
+    facing = normals[..., 2] < -0.5
+    for shade, sign in ((0.05, 1), (1.5, -1)):
+        picture = np.repeat(np.where(facing, 0.4 * shade, 0.4)[..., None], 3, axis=-1).astype(np.float32)
+        slope = falloff(picture, points, normals, normals[..., 2] < 2, LEVEL)
+        assert np.sign(slope.backlit - EVEN_BACKLIT) == sign
+        assert sign * posterior(slope, 1.0, None, None).direction[1] > 0.5
+    assert posterior(slope, 0.0, None, None).confidence < LEAST_CONFIDENCE, "in a room it says nothing"

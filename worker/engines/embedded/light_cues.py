@@ -85,7 +85,7 @@ def _slope(where: F64, value: F64, use: Bool) -> F64:
 
 
 def openness(points: F32, normals: F32, usable: Bool, sky: Bool | None, level: F64) -> float:
-    """Probability 0..1 that this is in the open: far things seen beside near ones; sky; no ceiling. `points` in metres."""
+    """Probability 0..1 that this is in the open: far things seen beside near ones; sky; no ceiling (metres)."""
     if not usable.any():
         return 0.5
     reach = np.linalg.norm((points[usable] @ level.T)[:, :2], axis=1)

@@ -159,6 +159,18 @@ def test_one_bad_prop_does_not_stop_the_others(session) -> None:
     assert not folder.prop_glb("prop_01").exists()
 
 
+@pytest.mark.parametrize("damage", [b"", b"no mesh at all"])
+def test_a_damaged_mesh_leaves_the_others_standing(session, damage: bytes) -> None:
+    folder, record = session(shoot(bottle(), 15), ("first", "second"))
+    first = StageContext(folder, record, Options(), folder.still, lambda f, n: None, props.NOTICES, embedded())
+    record.stages["props"] = StageRecord(state=StageState.DONE, details=props.run(first).details)
+    folder.prop_glb("prop_01").write_bytes(damage)
+    second = StageContext(folder, record, Options(), folder.still, lambda f, n: None, placement.NOTICES)
+    result = placement.run(second)
+    assert [prop.label for prop in result.scene.props] == ["second"]
+    assert [notice.code for notice in second.warnings] == ["placement.unplaced"] and second.degraded
+
+
 def test_nothing_built_is_a_sentence(session) -> None:
     folder, record = session(shoot(bottle(), 15), ("bad",))
     engine = Fragile()

@@ -104,11 +104,16 @@ def read_glb(path: Path) -> TexturedMesh:
     """A GLB's meshes as one in the prop frame; reads what `write_glb` wrote and ordinary generators' files.
 
     Node transforms are applied; the first base colour texture is taken (mid grey where there is none).
-    Raises ValueError where the file holds no triangles.
+    Raises ValueError where the file cannot be read or holds no triangles.
     """
     import trimesh  # slow to import, and only placement reads
 
-    scene = trimesh.load_scene(path, process=False)
+    try:
+        scene = trimesh.load_scene(path, process=False)
+    except OSError:
+        raise
+    except Exception as fault:  # a damaged file makes trimesh raise whatever its parser trips over
+        raise ValueError(f"{path.name} cannot be read as a GLB ({fault})") from fault
     parts = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh) and len(part.faces)]
     if not parts:
         raise ValueError(f"{path.name} holds no triangles")

@@ -52,8 +52,7 @@ def run(ctx: StageContext) -> StageResult:
     props, made = _made(ctx)
 
     def failed(item: Made, error: Exception) -> None:
-        ctx.log.error("placing %s", item.id, exc_info=error)
-        ctx.warn("placement.unplaced", degraded=True, label=item.label, id=item.id, reason=str(error).rstrip("."))
+        _tell_unplaced(ctx, item.id, item.label, error)
 
     placed = place(made, around, failed, lambda fraction, note: ctx.progress(0.9 * fraction, note))
     for first, second, share in push_apart(placed, around.up):
@@ -90,11 +89,20 @@ def _made(ctx: StageContext) -> tuple[dict[str, HarvestedProp], list[Made]]:
     props = {prop.id: prop for prop in manifest.props if prop.id in facts}
     made = []
     for prop in props.values():
-        mask, mesh = read_grey(ctx.folder.prop_mask(prop.id)) >= 128, read_glb(ctx.folder.prop_glb(prop.id))
+        try:
+            mask, mesh = read_grey(ctx.folder.prop_mask(prop.id)) >= 128, read_glb(ctx.folder.prop_glb(prop.id))
+        except (OSError, ValueError) as error:
+            _tell_unplaced(ctx, prop.id, prop.label, error)
+            continue
         pose = facts[prop.id].get("camera_from_prop")
         pose = None if pose is None else np.asarray(pose, dtype=np.float64)
         made.append(Made(prop.id, prop.label, mask, mesh, pose, facts[prop.id].get("metric", False)))
     return props, made
+
+
+def _tell_unplaced(ctx: StageContext, prop: str, label: str, error: Exception) -> None:
+    ctx.log.error("placing %s", prop, exc_info=error)
+    ctx.warn("placement.unplaced", degraded=True, label=label, id=prop, reason=str(error).rstrip("."))
 
 
 # --- record ---------------------------------------------------------------------------------------------------------

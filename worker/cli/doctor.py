@@ -20,7 +20,7 @@ from worker.cli.show import write_json_line
 from worker.engines import registry
 from worker.errors import ExitCode
 from worker.host.machine import Machine, this_machine
-from worker.pipeline.folder import NEEDED_BYTES
+from worker.pipeline.folder import NEEDED_BYTES, existing_folder
 from worker.pipeline.plan import Plan
 from worker.stages.blend import blender_command
 from worker.weights import store
@@ -90,9 +90,7 @@ def _hardware(machine: Machine, output_root: Path) -> Iterator[Check]:
 
 def _free(path: Path) -> tuple[int, Path]:
     """Bytes free for a folder that may not exist yet, and where; 0 on a drive that is not there."""
-    place = path.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    place = existing_folder(path.absolute())
     try:
         return shutil.disk_usage(place).free, place
     except OSError:

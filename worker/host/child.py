@@ -98,7 +98,7 @@ def _error_fields(fault: BaseException) -> dict[str, Any]:
         }
     if is_device_fault(fault):
         return {"type": "DeviceFault", "text": str(fault).splitlines()[0][:200]}
-    if type(fault).__name__ == "NotFinite":
+    if "NotFinite" in {kind.__name__ for kind in type(fault).__mro__}:
         return {"type": "NotFinite", "text": str(fault)}
     return {"type": "Fault", "text": f"{type(fault).__name__}: {fault}"}
 

@@ -114,13 +114,17 @@ def unwritable(root: Path, fault: OSError) -> OutputError:
     )
 
 
+def existing_folder(path: Path) -> Path:
+    """The path itself or its nearest parent that is there; on a drive that is not there, the drive's root."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
 def check_space(root: Path, needed: int = NEEDED_BYTES) -> None:
     """Raises OutputError where the disk under `root` (which need not exist yet) has too little room."""
-    place = root
-    while not place.exists() and place != place.parent:
-        place = place.parent
     try:
-        free = shutil.disk_usage(place).free
+        free = shutil.disk_usage(existing_folder(root)).free
     except OSError as fault:
         raise unwritable(root, fault) from None
     if free < needed:

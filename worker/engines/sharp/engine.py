@@ -19,7 +19,6 @@ from worker.engines.sharp.config import LAYERS, SharpConfig
 from worker.engines.sharp.manifest import UNUSED
 from worker.engines.sharp.network import Execution, Overflow, SharpNetwork
 from worker.engines.sharp.session_frame import agreement, camera_from_network, to_cloud, unprojected
-from worker.errors import StageError
 from worker.nn.checkpoint import load_into, open_checkpoint
 from worker.pointmaps.background import background_points
 from worker.weights import store
@@ -90,13 +89,7 @@ class Sharp:
         except Overflow:
             execution = self.network.execution
             if execution.precision != torch.float16:
-                raise StageError(
-                    "engine.not_finite",
-                    "SHARP's network gave numbers that are none (NaN or infinity), whatever the precision. Check its "
-                    "weights with “assetize engines check sharp”, update the GPU's driver, or use another engine.",
-                    "SHARP 网络在各种精度下都给出无效数值（NaN 或无穷大）。请用“assetize engines check sharp”检查权重，"
-                    "更新显卡驱动，或改用其他引擎。",
-                ) from None
+                raise
         del self.network  # before its successor comes
         self.load_from(self.weights, str(self.device), replace(execution, precision=torch.bfloat16))
         notices.append(EngineNotice("scene.coarser_numbers"))

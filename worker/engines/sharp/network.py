@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from worker.engines.finite import NotFinite
 from worker.engines.sharp.compose import Base, Gaussians, compose, initialise
 from worker.engines.sharp.config import LAYERS, STRIDE, SharpConfig
 from worker.engines.sharp.decoder import Fusion, MultiresDecoder, NormedResidual, in_stripes
@@ -22,7 +23,7 @@ from worker.engines.sharp.encoder import SlidingPyramid
 Report = Callable[[float], None]
 
 
-class Overflow(ArithmeticError):
+class Overflow(NotFinite):
     """The network's numbers left the range of its precision."""
 
 
@@ -159,7 +160,8 @@ class SharpNetwork(nn.Module):
             offsets = self.prediction_head(texture, geometry)
         # Looked at here, because the clamps that follow would hide an overflow behind finite nonsense.
         if not bool(torch.isfinite(disparity).all() & torch.isfinite(offsets).all()):
-            raise Overflow(f"not finite in {self.execution.precision}")
+            precision = str(self.execution.precision).removeprefix("torch.")
+            raise Overflow(f"the network's output in {precision}")
         report(1.0)
         return compose(base, offsets)
 

@@ -18,8 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.engines.card import EngineCard
+from worker.engines.faults import is_out_of_memory
 from worker.host import machine, messages
-from worker.host.child import _error_fields, is_out_of_memory
+from worker.host.child import _error_fields
 from worker.host.machine import Gpu
 from worker.host.pool import HostPool, host_name
 from worker.host.process import HostDied, HostProcess, Limits, Measured, describe_exit
@@ -101,6 +102,9 @@ def test_out_of_memory_is_known_by_whatever_library_says_it() -> None:
                   RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)")):  # fmt: skip
         assert is_out_of_memory(fault) and _error_fields(fault)["type"] == "OutOfMemory"
     assert not is_out_of_memory(ValueError("no"))
+    for words in ("CUDA error: an illegal memory access was encountered", "CUDA error: misaligned address",
+                  "CUDNN_STATUS_EXECUTION_FAILED"):  # fmt: skip
+        assert _error_fields(RuntimeError(words))["type"] == "DeviceFault"
     assert _error_fields(OSError(28, "No space left on device"))["code"] == "output.full"
     assert _error_fields(OSError(2, "No such file"))["type"] == "Fault"
 

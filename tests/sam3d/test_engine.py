@@ -140,6 +140,7 @@ def test_without_geometry_it_makes_a_shape_but_no_pose(checkout, engine):
     ("exit", "props.sam3d_crashed", "exit code 3"),
     ("fail", "props.sam3d_refused", "ValueError: no such thing"),
     ("no_mesh", "props.sam3d_refused", "no mesh came back"),
+    ("broken_gpu", "props.sam3d_refused", "illegal memory access"),
 ])  # fmt: skip
 def test_a_failure_is_a_sentence_and_the_next_prop_is_built(checkout, engine, act, code, words):
     checkout([case(0, act=act), case(1)])
@@ -151,7 +152,7 @@ def test_a_failure_is_a_sentence_and_the_next_prop_is_built(checkout, engine, ac
 
 
 def test_running_out_of_memory_is_said_as_the_host_understands_it(checkout, engine):
-    from worker.host.child import is_out_of_memory
+    from worker.engines.faults import is_out_of_memory
 
     checkout([case(0, act="oom")])
     engine.load("cuda", "full")

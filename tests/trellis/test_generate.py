@@ -110,10 +110,10 @@ def test_no_memory_for_the_mesh_leaves_the_gaussians(generator, monkeypatch):
 
 def test_another_fault_of_the_mesh_is_not_taken_for_want_of_memory(generator, monkeypatch):
     def broken(*_):
-        raise RuntimeError("CUDA error: an illegal address was met")
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr(generator, "_mesh", broken)
-    with pytest.raises(RuntimeError, match="illegal"):
+    with pytest.raises(RuntimeError, match="illegal memory access"):
         generate(generator)
 
 

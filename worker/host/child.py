@@ -25,6 +25,7 @@ import psutil
 from worker.engines import gpu_memory
 from worker.engines.card import EngineCard
 from worker.engines.contract import Engine
+from worker.engines.faults import is_device_fault, is_out_of_memory
 from worker.errors import AssetizeError
 from worker.host import messages, torch_state
 from worker.metadata import labels
@@ -34,15 +35,6 @@ from worker.session.options import Options
 
 HEARTBEAT_S = 1.0
 PROGRESS_S = 0.1  # at most ten progress messages a second
-
-# Type names, because the libraries that raise them need not be installed.
-_OUT_OF_MEMORY = {"MemoryError", "OutOfMemoryError", "_ArrayMemoryError"}
-_OUT_OF_MEMORY_WINDOWS = {8, 14, 1455}  # ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY, ERROR_COMMITMENT_LIMIT
-_OUT_OF_MEMORY_TEXT = (
-    "out of memory", "insufficient memory", "failed to allocate", "std::bad_alloc", "can't allocate memory",
-    "not enough memory",  # torch's allocator on Windows, where others say "can't allocate"
-    "status_alloc_failed",  # cuBLAS and cuDNN
-)  # fmt: skip
 
 
 def _die_with_parent() -> NoReturn:
@@ -66,20 +58,6 @@ class Channel:
                 messages.send(self._stream, {"kind": kind, **fields})
         except OSError:
             _die_with_parent()
-
-
-def is_out_of_memory(fault: BaseException) -> bool:
-    names = {kind.__name__ for kind in type(fault).__mro__}
-    if getattr(fault, "winerror", None) in _OUT_OF_MEMORY_WINDOWS:
-        return True
-    return bool(names & _OUT_OF_MEMORY) or any(text in str(fault).lower() for text in _OUT_OF_MEMORY_TEXT)
-
-
-def is_device_fault(fault: BaseException) -> bool:
-    """Whether the GPU itself failed (an illegal access, an assertion in a kernel). All that its process asks of the
-    GPU afterwards fails too."""
-    kinds = {kind.__name__ for kind in type(fault).__mro__}
-    return "AcceleratorError" in kinds or any(text in str(fault) for text in ("CUDA error", "CUDNN_STATUS", "CUBLAS_"))
 
 
 def _error_fields(fault: BaseException) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from worker.engines.faults import told_device_fault, told_out_of_memory
 from worker.engines.sam3d_objects.settings import Settings, environment, missing
 from worker.errors import StageError
 
@@ -104,9 +105,12 @@ class Child:
             self._crashes = self._crashes if answer.get("loaded") else 0
             return answer
         text = f"{answer['kind']}: {answer['text']}"
-        if answer["kind"] in ("MemoryError", "OutOfMemoryError") or "out of memory" in text.lower():
+        if told_out_of_memory({answer["kind"]}, text):
             self.end()
             raise MemoryError(text)
+        if told_device_fault({answer["kind"]}, text):  # the next prop needs a process whose GPU still answers
+            self.end()
+            self._crashes += 1
         raise StageError(
             "props.sam3d_refused",
             f"SAM 3D Objects failed ({text}); the log of the stage tells where",

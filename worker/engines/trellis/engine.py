@@ -11,12 +11,13 @@ from worker.arrays import F32
 from worker.baking import bake
 from worker.engines.card import WeightFile
 from worker.engines.contract import Progress, PropRequest, PropResult
+from worker.engines.faults import is_out_of_memory
 from worker.engines.trellis.cards import REPORTED_SHA256, SETTINGS, WEIGHTS
 from worker.engines.trellis.coarse import coarse_mesh
 from worker.engines.trellis.config import TrellisConfig
 from worker.engines.trellis.crop import crop
 from worker.engines.trellis.decoders import RawGaussians, RawMesh
-from worker.engines.trellis.generate import Generated, Generator, short_of_memory, too_many_voxels
+from worker.engines.trellis.generate import Generated, Generator, too_many_voxels
 from worker.engines.trellis.networks import PARTS, Networks
 from worker.engines.trellis.settings import read_settings
 from worker.engines.trellis.spconv_choice import convolution
@@ -66,7 +67,7 @@ class Trellis:
         try:
             vertices, faces, colours = surface_of(found)
         except RuntimeError as fault:
-            if found.mesh is None or not short_of_memory(fault):
+            if found.mesh is None or not is_out_of_memory(fault):
                 raise
             log.warning("no memory for the surface of %d voxels: %s", len(found.voxels), fault)
             found.mesh = None

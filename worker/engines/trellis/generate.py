@@ -14,6 +14,7 @@ from torch import Tensor
 
 from worker.arrays import U8
 from worker.engines.contract import EngineNotice
+from worker.engines.faults import is_out_of_memory
 from worker.engines.trellis import networks as parts
 from worker.engines.trellis.decoders import RawGaussians, RawMesh
 from worker.engines.trellis.networks import Networks
@@ -35,10 +36,6 @@ class Limits:
     mesh: bool = True
     mesh_voxels: int = 1 << 18  # more voxels than this get the coarse mesh: their fine one would not fit
     raw_bytes: int = 4 << 30
-
-
-def short_of_memory(fault: RuntimeError) -> bool:
-    return "memory" in str(fault).lower()
 
 
 def too_many_voxels(label: str, voxels: Voxels) -> EngineNotice:
@@ -153,7 +150,7 @@ class Generator:
                 try:
                     return self._mesh(latents, voxels, notices, raw_bytes)
                 except RuntimeError as fault:  # OutOfMemoryError on a GPU, a plain one on a CPU
-                    if not short_of_memory(fault):
+                    if not is_out_of_memory(fault):
                         raise
                     log.warning("no memory for the mesh of %d voxels: %s", len(voxels), fault)
                 self.networks.drop()  # once more with nothing else on the device

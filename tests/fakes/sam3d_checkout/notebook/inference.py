@@ -35,7 +35,7 @@ class _Gaussians:
 
 class Inference:
     def __init__(self, config_file: str, compile: bool = False):
-        self.folder = Path(config_file).parent
+        self.folder, self.broken = Path(config_file).parent, False
         self.truth = json.loads((self.folder / "truth.json").read_text())
         if self.truth.get("load") == "fail":
             raise RuntimeError("checkpoint is damaged")
@@ -54,6 +54,9 @@ class Inference:
             time.sleep(600)
         if act == "oom":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        if act == "broken_gpu" or self.broken:  # CUDA says the same of whatever comes after
+            self.broken = True
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
         if act == "fail":
             raise ValueError("no such thing")
         if act == "exit":

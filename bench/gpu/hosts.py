@@ -108,7 +108,7 @@ class Bench:
         """(the scene stage's record, what the engine said, seconds of the stage) for one new still."""
         from dataclasses import replace
 
-        from worker.host.machine import this_machine
+        from worker.hardware.machine import this_machine
         from worker.host.process import Limits
         from worker.pipeline.conductor import Conductor
         from worker.pipeline.job import Job
@@ -166,7 +166,7 @@ def failures(bench: Bench) -> None:
 
 
 def budget(bench: Bench) -> None:
-    from worker.host.machine import this_machine
+    from worker.hardware.machine import this_machine
     from worker.host.pool import HostPool
 
     machine = this_machine()
@@ -183,7 +183,7 @@ def budget(bench: Bench) -> None:
 
 
 def machine(device: str) -> dict[str, Any]:
-    from worker.host.machine import this_machine
+    from worker.hardware.machine import this_machine
 
     sys.path.insert(0, str(ROOT / "install"))
     import torch_build

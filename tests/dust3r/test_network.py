@@ -26,9 +26,9 @@ from worker.engines.dust3r.config import Dust3rConfig
 from worker.engines.dust3r.network import Dust3r, activated
 from worker.engines.dust3r.runner import Runner, load_network
 from worker.errors import WeightsError
-from worker.nn import edge_upsampling
 from worker.nn.dpt import DPTHead
 from worker.nn.rope import GridRope, grid_positions, rotate, tables
+from worker.pointmaps import edge_upsampling_gpu
 from worker.pointmaps.edge_upsampling import upsample
 
 TINY = Dust3rConfig(
@@ -162,7 +162,7 @@ def test_upsampling_on_the_gpu_is_that_of_the_processor(height: int, width: int,
     values = rng.normal(size=(height, width)).astype(np.float32)
     small = rng.integers(0, 256, (height, width, 3), np.uint8)
     image = rng.integers(0, 256, (round(height * factor), round(width * factor), 3), np.uint8)
-    here, there = upsample(values, small, image), edge_upsampling.upsample(values, small, image, "cpu")
+    here, there = upsample(values, small, image), edge_upsampling_gpu.upsample(values, small, image, "cpu")
     # Half-way between two pixels, or between two sides of equal weight, rounding decides.
     assert np.mean(np.abs(here - there) < 1e-4) > 0.96
 

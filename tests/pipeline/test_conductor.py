@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from worker.errors import Cancelled, EngineUnavailable, ExitCode, InputError, OutputError
-from worker.host.machine import Gpu, Machine
+from worker.hardware.machine import Gpu, Machine
 from worker.host.pool import HostPool
 from worker.host.process import Limits
 from worker.pipeline import folder as folders

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 
 from worker.engines.card import EngineCard
 from worker.engines.faults import is_out_of_memory
-from worker.host import machine, messages
+from worker.hardware import machine
+from worker.hardware.machine import Gpu
+from worker.host import messages
 from worker.host.child import _error_fields
-from worker.host.machine import Gpu
 from worker.host.pool import HostPool, host_name
 from worker.host.process import HostDied, HostProcess, Limits, Measured, describe_exit
 

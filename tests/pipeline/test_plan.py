@@ -8,7 +8,7 @@ import pytest
 
 from worker.engines import registry
 from worker.errors import EngineUnavailable
-from worker.host.machine import Gpu, Machine
+from worker.hardware.machine import Gpu, Machine
 from worker.pipeline.order import STAGES
 from worker.pipeline.plan import Plan, choose_engines, read_spec, skipped_by_options
 from worker.session.options import Options

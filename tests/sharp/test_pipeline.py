@@ -19,7 +19,7 @@ from worker.engines.registry import all_cards
 from worker.errors import EngineUnavailable
 from worker.formats.gaussians import read_gaussians
 from worker.formats.pointmap import read_pointmap
-from worker.host.machine import this_machine
+from worker.hardware.machine import this_machine
 from worker.host.pool import HostPool
 from worker.pipeline.conductor import Conductor
 from worker.pipeline.job import Job

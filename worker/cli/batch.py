@@ -15,7 +15,7 @@ from worker.cli.arguments import add_options, options_from
 from worker.cli.show import Display, cancel_on_signals, write_json_line
 from worker.engines import registry
 from worker.errors import AssetizeError, Cancelled, EngineUnavailable, ExitCode, InputError
-from worker.host.machine import this_machine
+from worker.hardware.machine import this_machine
 from worker.host.pool import HostPool
 from worker.pipeline.conductor import Conductor
 from worker.pipeline.folder import unwritable

@@ -19,7 +19,7 @@ from worker import __version__
 from worker.cli.show import write_json_line
 from worker.engines import registry
 from worker.errors import ExitCode
-from worker.host.machine import Machine, this_machine
+from worker.hardware.machine import Machine, this_machine
 from worker.pipeline.folder import NEEDED_BYTES, existing_folder
 from worker.pipeline.plan import Plan
 from worker.stages.blend import blender_command

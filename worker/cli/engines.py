@@ -13,7 +13,7 @@ from rich.table import Table
 from worker.cli import weights
 from worker.cli.show import write_json_line
 from worker.engines import registry
-from worker.host.machine import this_machine
+from worker.hardware.machine import this_machine
 from worker.pipeline.plan import Plan
 from worker.weights.sentences import megabytes
 

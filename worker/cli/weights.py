@@ -15,7 +15,7 @@ from worker.cli.show import write_json_line
 from worker.engines import registry
 from worker.engines.card import EngineCard
 from worker.errors import EngineUnavailable, ExitCode, WeightsError
-from worker.host.machine import this_machine
+from worker.hardware.machine import this_machine
 from worker.pipeline.plan import Plan
 from worker.weights import install as weights
 from worker.weights import store

@@ -21,7 +21,7 @@ import worker.engines
 from worker import __version__
 from worker.engines.card import EngineCard, EngineStage, WeightFile
 from worker.errors import EngineUnavailable, OutputError
-from worker.host.machine import Machine
+from worker.hardware.machine import Machine
 from worker.session import atomic
 from worker.session.model import Notice
 from worker.weights import store

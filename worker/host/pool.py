@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from worker.engines.card import EngineCard
-from worker.host.machine import Gpu, this_machine
+from worker.hardware.machine import Gpu, this_machine
 from worker.host.process import HostProcess
 
 EMBEDDED = "embedded"

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from worker import __version__, errors
 from worker.engines import registry
 from worker.errors import AssetizeError, Cancelled, EngineUnavailable, ExitCode, InputError, OutputError
+from worker.hardware.machine import Machine, this_machine
 from worker.host import messages
-from worker.host.machine import Machine, this_machine
 from worker.host.pool import HostPool
 from worker.host.process import HostDied, HostHung, Limits, Measured, StageRaised
 from worker.pipeline import folder as folders

@@ -15,7 +15,7 @@ from pathlib import Path
 from worker.engines import registry
 from worker.engines.card import EngineCard
 from worker.errors import EngineUnavailable
-from worker.host.machine import Machine
+from worker.hardware.machine import Machine
 from worker.pipeline.order import STAGES
 from worker.session.model import Notice
 from worker.session.options import Options

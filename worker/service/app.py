@@ -23,7 +23,7 @@ from starlette.exceptions import HTTPException
 from worker import __version__
 from worker.engines import registry
 from worker.errors import AssetizeError, InputError
-from worker.host.machine import this_machine
+from worker.hardware.machine import this_machine
 from worker.pipeline.plan import Plan, choose_engines
 from worker.service import paths
 from worker.service.answers import Busy, Conflict, UnsupportedBody, complete_openapi, errors, on_error, sentence

@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 
 import platformdirs
 
-import worker.engines
 from worker.engines.card import WeightFile
 
 SHIPPED = "shipped"
+_ENGINES = Path(__file__).parents[1] / "engines"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def path_of(engine_name: str, file: WeightFile) -> Path:
     if name.is_absolute() or ".." in name.parts or "\\" in file.name:
         raise ValueError(f"{file.name} is no file name")
     if file.source == SHIPPED:
-        return Path(worker.engines.__path__[0]) / engine_name / "weights" / name
+        return _ENGINES / engine_name / "weights" / name
     return root() / engine_name / name
 
 

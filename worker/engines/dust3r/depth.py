@@ -11,8 +11,7 @@ from worker.arrays import F32, F64, U8, Bool
 from worker.engines.dust3r import lens
 from worker.engines.dust3r.view import View
 from worker.errors import StageError
-from worker.nn import edge_upsampling
-from worker.pointmaps import edge_upsampling as pointmaps
+from worker.pointmaps import edge_upsampling, edge_upsampling_gpu
 from worker.pointmaps.sky import colour_regions, plain_sky, shrunk
 
 # Upstream's demo keeps raw confidence above 1.1; where a whole picture is doubtful, its better nine tenths stay.
@@ -82,8 +81,8 @@ def to_still(log_depth: F32, view: View, still: U8, device: str) -> F32:
     """(H, W) log depth at the still's size, edges on the picture's edges."""
     whole = view.whole(log_depth)
     if device == "cpu":  # where numpy is the quicker of the two
-        return pointmaps.upsample(whole, view.small, still)
-    return edge_upsampling.upsample(whole, view.small, still, device)
+        return edge_upsampling.upsample(whole, view.small, still)
+    return edge_upsampling_gpu.upsample(whole, view.small, still, device)
 
 
 def resized(values: F32, size: tuple[int, int]) -> F32:

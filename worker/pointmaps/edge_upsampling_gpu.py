@@ -1,4 +1,4 @@
-"""worker/pointmaps/edge_upsampling.py on the GPU: the same rule, for engines that have torch anyway.
+"""edge_upsampling.py on the GPU: the same rule, for engines that have torch anyway.
 
 A depth map full of edges costs seconds there at film size; here it costs milliseconds. The rule's constants are shared,
 and tests hold the two to each other.

@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from worker.errors import Cancelled, EngineUnavailable, ExitCode, InputError, OutputError
-from worker.hardware.machine import Gpu, Machine
+from worker.hardware.machine import Machine
+from worker.hardware.nvidia import Gpu
 from worker.host.pool import HostPool
 from worker.host.process import Limits
 from worker.pipeline import folder as folders

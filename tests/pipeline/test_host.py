@@ -1,15 +1,12 @@
-"""Messages, the pool and the machine, apart from the conductor."""
+"""Messages, hosts and their pool, apart from the conductor."""
 
 from __future__ import annotations
 
 import io
 import os
 import signal
-import stat
-import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -19,8 +16,7 @@ from hypothesis import strategies as st
 
 from worker.engines.card import EngineCard
 from worker.engines.faults import is_out_of_memory
-from worker.hardware import machine
-from worker.hardware.machine import Gpu
+from worker.hardware.nvidia import Gpu
 from worker.host import messages
 from worker.host.child import _error_fields
 from worker.host.pool import HostPool, host_name
@@ -151,7 +147,7 @@ def test_the_pool_gives_way_to_what_is_needed_now(fakes: None) -> None:
     assert not any(psutil.pid_exists(pid) for pid in pids.values())
 
 
-GPUS = (Gpu("A", 1000, "580", 0), Gpu("B", 1000, "580", 3))
+GPUS = (Gpu("A", 1000, "580", "0"), Gpu("B", 1000, "580", "3"))
 
 
 def visible(host: HostProcess) -> str | None:
@@ -194,13 +190,21 @@ def test_two_gpus_keep_two_engines_warm(fakes: None) -> None:
         assert set(pool.pids()) == {"two", "three"} and visible(third) == "0"
 
 
+def test_a_slice_is_a_gpu_with_its_own_name(fakes: None) -> None:
+    from fake_plan import card
+
+    part = Gpu("A MIG 1g.10gb", 9984, "580", "MIG-1")
+    with HostPool(budget_mb=20_000, gpus=(part,)) as pool:
+        assert visible(pool.host_for(card("one", "scene", devices=("cuda",)), "full", "cuda")) == "MIG-1"
+
+
 def test_where_memory_ran_out_only_its_neighbours_go(fakes: None) -> None:
     from fake_plan import card
 
     cards = [card(name, "scene", devices=("cuda",), memory_mb={"full": 400}) for name in ("one", "two", "three")]
     with HostPool(budget_mb=20_000, gpus=GPUS) as pool:
         hosts = [pool.host_for(one, "full", "cuda") for one in cards]
-        assert [host.gpu for host in hosts] == [0, 3, 0]
+        assert [host.gpu for host in hosts] == ["0", "3", "0"]
         plain = pool.host_for(card("plain", "scene"), "full")
         pool.ran_out(hosts[2], "full")
         assert set(pool.pids()) == {"two", "three", "plain"}
@@ -230,14 +234,14 @@ def test_what_ran_out_is_forgotten_though_its_host_gave_way(fakes: None) -> None
 @pytest.mark.parametrize(
     ("gpus", "of", "budgets"),
     [
-        (2, 2, [{0: 920}, {3: 920}]),  # jobs spread over the GPUs
-        (1, 2, [{0: 460}, {0: 460}]),
-        (2, 1, [{0: 920, 3: 920}]),
-        (2, 3, [{0: 460}, {3: 920}, {0: 460}]),
+        (2, 2, [{"0": 920}, {"3": 920}]),  # jobs spread over the GPUs
+        (1, 2, [{"0": 460}, {"0": 460}]),
+        (2, 1, [{"0": 920, "3": 920}]),
+        (2, 3, [{"0": 460}, {"3": 920}, {"0": 460}]),
         (0, 2, [{}, {}]),
     ],
 )
-def test_pools_beside_each_other_share(gpus: int, of: int, budgets: list[dict[int, float]]) -> None:
+def test_pools_beside_each_other_share(gpus: int, of: int, budgets: list[dict[str, float]]) -> None:
     from worker.host.pool import _gpu_budgets
 
     assert [_gpu_budgets(GPUS[:gpus], number, of) for number in range(of)] == budgets
@@ -248,31 +252,3 @@ def test_hosts_by_name() -> None:
 
     assert host_name(None) == host_name(card("embedded", "scene")) == "embedded"
     assert host_name(card("sharp", "scene")) == "sharp"
-
-
-@pytest.mark.skipif(os.name != "posix", reason="a shell script stands in for nvidia-smi")
-@pytest.mark.parametrize(
-    ("says", "gpus"),
-    [
-        ("0, GPU-aa, 81559, 550.54, NVIDIA H100 80GB HBM3\n1, GPU-bb, 15360, 550.54, Tesla T4",
-         [("NVIDIA H100 80GB HBM3", 81559), ("Tesla T4", 15360)]),
-        ("NVIDIA-SMI has failed because it couldn't communicate with the driver", []),
-        ("", []),
-    ],
-)  # fmt: skip
-def test_gpus_are_asked_of_the_driver(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str, gpus: list[tuple[str, int]]
-) -> None:
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text(f"#!{sys.executable}\nprint({says!r})\n")
-    tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert [(gpu.name, gpu.memory_mb) for gpu in machine._gpus()] == gpus
-    assert [gpu.index for gpu in machine._gpus()] == list(range(len(gpus)))
-    found = machine.Machine(2, 8000, machine._gpus())
-    assert found.memory_of("cuda") == max((mb for _, mb in gpus), default=0)
-    assert found.memory_of("mps") == 0 and found.memory_of("cpu") == 8000
-    for visible, left in (("1", gpus[1:]), ("GPU-a", gpus[:1]), ("", []), ("-1", [])):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        assert [(gpu.name, gpu.memory_mb) for gpu in machine._gpus()] == left, "what a queue handed out is all we have"

@@ -8,7 +8,8 @@ import pytest
 
 from worker.engines import registry
 from worker.errors import EngineUnavailable
-from worker.hardware.machine import Gpu, Machine
+from worker.hardware.machine import Machine
+from worker.hardware.nvidia import Gpu
 from worker.pipeline.order import STAGES
 from worker.pipeline.plan import Plan, choose_engines, read_spec, skipped_by_options
 from worker.session.options import Options

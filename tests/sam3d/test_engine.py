@@ -20,7 +20,8 @@ from worker.engines.sam3d_objects import settings
 from worker.engines.sam3d_objects.cards import CARDS
 from worker.engines.sam3d_objects.engine import Sam3dObjects
 from worker.errors import StageError
-from worker.hardware.machine import Gpu, Machine
+from worker.hardware.machine import Machine
+from worker.hardware.nvidia import Gpu
 from worker.session.options import Options
 
 CHECKOUT = Path(__file__).parent.parent / "fakes" / "sam3d_checkout"

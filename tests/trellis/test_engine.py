@@ -22,7 +22,8 @@ from worker.engines.trellis import CARDS, cards, engine  # noqa: E402
 from worker.engines.trellis.config import TrellisConfig  # noqa: E402
 from worker.engines.trellis.settings import read_settings  # noqa: E402
 from worker.errors import EngineUnavailable, StageError, WeightsError  # noqa: E402
-from worker.hardware.machine import Gpu, Machine, Torch  # noqa: E402
+from worker.hardware.machine import Machine, Torch  # noqa: E402
+from worker.hardware.nvidia import Gpu  # noqa: E402
 from worker.stages import props  # noqa: E402
 from worker.weights import store  # noqa: E402
 

@@ -9,7 +9,8 @@ import fake_weights
 import pytest
 
 from worker.cli import doctor
-from worker.hardware.machine import Gpu, Machine, Torch
+from worker.hardware.machine import Machine, Torch
+from worker.hardware.nvidia import Gpu
 from worker.weights import store
 
 GPU = (Gpu("RTX 4090", 24576, "551.23"),)

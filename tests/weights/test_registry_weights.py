@@ -10,7 +10,8 @@ from fake_plan import card
 
 from worker.engines import registry
 from worker.engines.card import WeightFile
-from worker.hardware.machine import Gpu, Machine, Torch, this_machine
+from worker.hardware.machine import Machine, Torch, this_machine
+from worker.hardware.nvidia import Gpu
 from worker.weights import store
 from worker.weights.store import Receipt
 

@@ -81,6 +81,9 @@ def _hardware(machine: Machine, output_root: Path) -> Iterator[Check]:
     if machine.apple_gpu:
         shared = f"{machine.memory_of('mps') / 1024:.0f} GB of the main memory"
         yield Check("GPU", "ok", f"Apple's, which may take {shared}")
+    elif machine.hidden_gpus and not machine.gpus:
+        names = ", ".join(gpu.name for gpu in machine.hidden_gpus)
+        yield Check("GPU", "note", f"CUDA_VISIBLE_DEVICES hides what is there ({names}); unset it to use it")
     elif not machine.gpus:
         yield Check("GPU", "note", "none found; the embedded engines need none")
     free, place = _free(output_root)

@@ -205,7 +205,9 @@ def does_not_fit(card: EngineCard, machine: Machine) -> EngineUnavailable:
     for device in card.devices:
         need = min((card.memory_mb.get(tier, 0) for tier in card.tiers_on(device)), default=0)
         have = machine.memory_of(device)
-        if device == "cuda" and not machine.gpus:
+        if device == "cuda" and not machine.gpus and machine.hidden_gpus:
+            en, zh = "CUDA_VISIBLE_DEVICES hides the GPU", "环境变量 CUDA_VISIBLE_DEVICES 隐藏了 GPU"
+        elif device == "cuda" and not machine.gpus:
             en, zh = "no NVIDIA GPU with a working driver was found", "未找到驱动正常的 NVIDIA GPU"
         elif device == "mps" and not have:
             en, zh = "this is no Mac with an Apple processor", "本机不是 Apple 芯片的 Mac"

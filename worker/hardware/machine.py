@@ -1,4 +1,5 @@
-"""What this machine has: processors, memory, GPUs. Asked once, without importing any GPU library."""
+"""What this machine has: processors, memory, GPUs, and the torch that would use them. Asked once, without importing any
+GPU library."""
 
 from __future__ import annotations
 
@@ -7,8 +8,6 @@ import contextlib
 import importlib.util
 import os
 import platform
-import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -16,15 +15,8 @@ from pathlib import Path
 
 import psutil
 
-
-@dataclass(frozen=True)
-class Gpu:
-    """`index` counts by bus, as the driver does (CUDA does so under CUDA_DEVICE_ORDER=PCI_BUS_ID)."""
-
-    name: str
-    memory_mb: int
-    driver: str
-    index: int = 0
+from worker.hardware import nvidia
+from worker.hardware.nvidia import Gpu
 
 
 @dataclass(frozen=True)
@@ -41,13 +33,15 @@ _OLDEST_DRIVER = {11: (450, 80), 12: (525, 60), 13: (580, 65)}
 
 @dataclass(frozen=True)
 class Machine:
-    """`apple_gpu`: this is a Mac with Apple's own processor, whose GPU works in the main memory."""
+    """`apple_gpu`: this is a Mac with Apple's own processor, whose GPU works in the main memory. `hidden_gpus`: those
+    that CUDA_VISIBLE_DEVICES keeps from us."""
 
     cores: int
     memory_mb: int
     gpus: tuple[Gpu, ...] = ()
     apple_gpu: bool = False
     torch: Torch | None = None
+    hidden_gpus: tuple[Gpu, ...] = ()
 
     def memory_of(self, device: str) -> int:
         """Megabytes of the largest `device`; 0 where there is none."""
@@ -90,35 +84,6 @@ def _memory_mb() -> int:
     return memory // 2**20
 
 
-def _gpus() -> tuple[Gpu, ...]:
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return ()
-    try:
-        answer = subprocess.run(
-            [tool, "--query-gpu=index,uuid,memory.total,driver_version,name", "--format=csv,noheader,nounits"],
-            capture_output=True, text=True, timeout=10, check=True, stdin=subprocess.DEVNULL,
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    gpus = []
-    for line in answer.stdout.splitlines():
-        parts = [part.strip() for part in line.split(",", 4)]
-        if len(parts) == 5 and parts[0].isdigit() and parts[2].isdigit() and _allowed(parts[0], parts[1]):
-            gpus.append(Gpu(parts[4], int(parts[2]), parts[3], int(parts[0])))
-    return tuple(gpus)
-
-
-def _allowed(index: str, uuid: str) -> bool:
-    """Whether CUDA_VISIBLE_DEVICES, with which a user or a queue hands out GPUs, lets us have this one."""
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if listed is None:
-        return True
-    names = [name.strip() for name in listed.split(",")]
-    return index in names or any(name and uuid.startswith(name) for name in names)
-
-
 def _torch() -> Torch | None:
     """Read from torch's own version file: importing torch takes seconds and hundreds of megabytes."""
     try:
@@ -140,4 +105,6 @@ def _torch() -> Torch | None:
 @cache
 def this_machine() -> Machine:
     apple = sys.platform == "darwin" and platform.machine() == "arm64"
-    return Machine(_cores(), _memory_mb(), _gpus(), apple, _torch())
+    torch = _torch()
+    gpus = nvidia.find(torch is not None and torch.cuda is not None)
+    return Machine(_cores(), _memory_mb(), gpus.usable, apple, torch, gpus.hidden)

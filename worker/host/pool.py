@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from worker.engines.card import EngineCard
-from worker.hardware.machine import Gpu, this_machine
+from worker.hardware.machine import this_machine
+from worker.hardware.nvidia import Gpu
 from worker.host.process import HostProcess
 
 EMBEDDED = "embedded"
@@ -26,13 +27,13 @@ def host_name(card: EngineCard | None) -> str:
     return EMBEDDED if card is None else card.name
 
 
-def _gpu_budgets(gpus: Sequence[Gpu], number: int, of: int) -> dict[int, float]:
+def _gpu_budgets(gpus: Sequence[Gpu], number: int, of: int) -> dict[str, float]:
     """Megabytes by GPU for pool `number` of `of`: whole GPUs where there are enough, else an equal part of one."""
     if not gpus:
         return {}
     first = number % len(gpus)
     sharers = len(range(first, of, len(gpus)))
-    return {gpu.index: gpu.memory_mb * _SHARE_OF_GPU / sharers for gpu in gpus[first::of]}
+    return {gpu.id: gpu.memory_mb * _SHARE_OF_GPU / sharers for gpu in gpus[first::of]}
 
 
 class HostPool:
@@ -86,16 +87,16 @@ class HostPool:
         """A host keeps the GPU that it was started with; one that was started without never gets one."""
         return device != "cuda" or host.gpu is not None or not self._gpu_budgets_mb
 
-    def _choose_gpu(self, need: int) -> int | None:
+    def _choose_gpu(self, need: int) -> str | None:
         """The GPU with most room left; among those too full, the largest."""
         room = {
-            index: budget - sum(host.gpu_memory_mb for host in self._hosts.values() if host.gpu == index)
-            for index, budget in self._gpu_budgets_mb.items()
+            gpu: budget - sum(host.gpu_memory_mb for host in self._hosts.values() if host.gpu == gpu)
+            for gpu, budget in self._gpu_budgets_mb.items()
         }
-        fitting = [index for index in room if room[index] >= need]
+        fitting = [gpu for gpu in room if room[gpu] >= need]
         if fitting:
-            return max(fitting, key=lambda index: (room[index], -index))
-        return max(room, key=lambda index: (self._gpu_budgets_mb[index], room[index]), default=None)
+            return max(fitting, key=room.__getitem__)  # the first of equals
+        return max(room, key=lambda gpu: (self._gpu_budgets_mb[gpu], room[gpu]), default=None)
 
     def _give_way(
         self, host: HostProcess | None, need: int, budget_mb: float, takes: Callable[[HostProcess], float]

@@ -79,8 +79,8 @@ def describe_exit(code: int) -> str:
 class HostProcess:
     """One child process of `worker.host.child`. Not thread-safe: one stage at a time."""
 
-    def __init__(self, name: str, gpu: int | None = None) -> None:
-        """`gpu`: the index of the only GPU that it sees; None: it is told nothing of GPUs."""
+    def __init__(self, name: str, gpu: str | None = None) -> None:
+        """`gpu`: the id of the only GPU that it sees; None: it is told nothing of GPUs."""
         self.name, self.gpu = name, gpu
         self.last_used = time.monotonic()
         self.memory_mb = 0  # what its loaded cards say they need of the main memory, and of its GPU
@@ -263,10 +263,10 @@ def _running(process: psutil.Process) -> bool:
         return False
 
 
-def _child_environment(gpu: int | None) -> dict[str, str]:
+def _child_environment(gpu: str | None) -> dict[str, str]:
     """Ours, plus where `worker` lies, so that the host finds it from any folder; what makes equal bytes; its GPU."""
     home = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(part for part in (home, os.environ.get("PYTHONPATH", "")) if part)
     fixed = {"PYTHONPATH": path, "PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-    one = {} if gpu is None else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(gpu)}
+    one = {} if gpu is None else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": gpu}
     return {**os.environ, **fixed, **one}

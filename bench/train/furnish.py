@@ -177,8 +177,8 @@ class Furnisher(Stage):
             else:
                 self.item(*spot(a, b), z, limit=r.uniform(0.12, limit))
 
-    def table(self, x, y, yaw, wide, deep, high) -> int:
-        r, obj, wood = self.rng, self.new_id(), self.paint("wood")
+    def table(self, x, y, yaw, wide, deep, high, top=None) -> int:
+        r, obj, wood = self.rng, self.new_id(), self.paint("wood") if top is None else top
         thick, c, s = r.uniform(0.02, 0.06), np.cos(yaw), np.sin(yaw)
         round_ = r.random() < 0.2
         self.shape(

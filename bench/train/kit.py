@@ -197,6 +197,80 @@ class Kit:
         ]
         taken = {*self.people, *self.cars, *self.doors, *self.windows, *self.trees, *self.wall}
         self.small = [i for i in rows if 0.03 < size[i].max() < 0.55 and i not in taken and size[i].min() > 0.004]
+        self.still = [
+            i
+            for i in self.small
+            if has(
+                i,
+                "cup",
+                "mug",
+                "vase",
+                "bottle",
+                "kettle",
+                "teapot",
+                "bowl",
+                "apple",
+                "lamp",
+                "candle",
+                "plant",
+                "cactus",
+                "toy",
+                "teddy",
+                "train",
+                "car model",
+                "chess",
+                "cube",
+                "jar",
+                "pot",
+                "tulip",
+                "flower",
+                "bonsai",
+                "cake",
+                "bread",
+                "milk",
+                "creamer",
+                "radio",
+                "clock",
+                "camera",
+                "phone",
+                "lantern",
+                "frame",
+                "coffee",
+                "plate",
+                "shaker",
+                "book",
+                "ball",
+                "hat",
+                "basket",
+                "toaster",
+                "blender",
+                "brewer",
+                "press",
+                "bamboo",
+                "orchid",
+                "wood toy",
+                "doll",
+                "sugar",
+                "oil",
+                "gift",
+                "deer",
+                "helmet",
+                "scale",
+            )
+            and library.elevation[i] < 0.5
+            and not has(
+                i,
+                "wall",
+                "ceiling",
+                "table tennis",
+                "dispenser",
+                "boiler",
+                "toilet",
+                "potty",
+                "intercom",
+                "surveillance",
+            )
+        ]
         self.medium = [i for i in rows if 0.25 < size[i].max() < 1.6 and i not in taken and size[i][2] > 0.15]
         self.garage = [
             i

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from film import film_room, film_street, film_table
 from furnish import Furnisher
 from interiors import company, corridor, kitchen, open_plan
 from kit import Kit
@@ -65,18 +66,21 @@ def heap(st: Furnisher, aspect: float) -> dict:
 
 
 RECIPES = (
-    (room, 0.19),
-    (open_plan, 0.15),
-    (corridor, 0.06),
-    (kitchen, 0.07),
-    (company, 0.06),
-    (table_top, 0.14),
-    (workshop, 0.05),
-    (street, 0.12),
-    (garden, 0.07),
-    (shelter, 0.05),
-    (arcade, 0.02),
-    (heap, 0.02),
+    (room, 0.12),
+    (open_plan, 0.10),
+    (corridor, 0.04),
+    (kitchen, 0.05),
+    (company, 0.04),
+    (table_top, 0.09),
+    (workshop, 0.03),
+    (street, 0.08),
+    (garden, 0.05),
+    (shelter, 0.03),
+    (arcade, 0.015),
+    (heap, 0.015),
+    (film_room, 0.12),
+    (film_street, 0.11),
+    (film_table, 0.11),
 )
 
 

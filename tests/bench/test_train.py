@@ -103,3 +103,76 @@ def test_the_clock_is_a_share_of_the_time_left(monkeypatch: pytest.MonkeyPatch) 
     clock = loop.Clock(300.0, torch.device("cpu"), 1)
     now[0] = 150.0
     assert clock.look() == pytest.approx(0.25)
+
+
+@pytest.fixture
+def small_kit(flat_imports: None):
+    """A kit of one made-up model for every list that the recipes pick from."""
+    from kit import Kit
+    from library import Library
+    from shapes import build_shapes
+
+    models = [
+        ("Male", "Characters", (0.5, 0.3, 1.75)),
+        ("Female sitting", "Characters", (0.5, 0.8, 1.3)),
+        *((n, "Living room", s) for n, s in (("Chair", (0.5, 0.5, 0.9)), ("Sofa", (1.9, 0.9, 0.8)))),
+        *((n, "Living room", s) for n, s in (("Table", (1.4, 0.8, 0.74)), ("Low table", (1.0, 0.6, 0.4)))),
+        *((n, "Bedroom", s) for n, s in (("Bookcase", (0.9, 0.3, 1.8)), ("Bed", (1.6, 2.0, 0.5)))),
+        *((n, "Lights", s) for n, s in (("Floor lamp", (0.4, 0.4, 1.6)), ("Pendant", (0.4, 0.4, 0.5)))),
+        *((n, "Exterior", s) for n, s in (("Plant", (0.5, 0.5, 0.9)), ("Pine", (2.0, 2.0, 5.0)))),
+        *((n, "Vehicles", s) for n, s in (("Sedan", (1.8, 4.3, 1.5)), ("Bicycle", (0.5, 1.7, 1.1)))),
+        *((n, "Doors and windows", s) for n, s in (("Door", (0.9, 0.1, 2.1)), ("Window", (1.2, 0.1, 1.2)))),
+        *(
+            (n, "Exterior", s)
+            for n, s in (("Trash", (0.5, 0.5, 0.9)), ("Dog", (0.3, 0.9, 0.7)), ("Swing", (2.0, 1.5, 2.0)))
+        ),
+        *((n, "Kitchen", s) for n, s in (("Cup", (0.1, 0.08, 0.1)), ("Box", (0.4, 0.4, 0.4)))),
+        *((n, "Kitchen", s) for n, s in (("Lower cabinet", (0.6, 0.6, 0.86)), ("Upper cabinet", (0.6, 0.35, 0.6)))),
+        ("Mirror", "Bathroom", (0.5, 0.05, 0.7)),
+    ]
+    name, category, size = (list(column) for column in zip(*models, strict=True))
+    elevation = np.array([1.2 if n == "Mirror" else 0.0 for n in name])
+    shapes, first = {}, len(name)
+    for key, variants in build_shapes().items():
+        shapes[key] = list(range(first, first + len(variants)))
+        first += len(variants)
+    made = {
+        k: [1] for k in ("all", "cover", "spines", "poster", "screen", "noise", "weave", "wood", "marble", "stripe")
+    }
+    kinds = {k: [2] for k in ("wood", "wall", "floor", "ground", "metal", "fabric", "facade")}
+    sizes = np.array(size, np.float32)
+    return Kit(Library(name, category, sizes, np.zeros(len(name)), elevation, shapes, [2], made, kinds, 3))
+
+
+@pytest.mark.parametrize("recipe", ["film_room", "film_street", "film_table"])
+@pytest.mark.parametrize("aspect", [16 / 9, 5 / 7])
+def test_film_recipes_frame_what_they_stage(small_kit, recipe: str, aspect: float) -> None:
+    import film
+    from furnish import Furnisher
+
+    hfovs = []
+    for seed in range(40):
+        scene = getattr(film, recipe)(Furnisher(small_kit, np.random.default_rng(seed)), aspect)
+        assert all(np.isfinite(rows).all() for rows in scene.values())
+        assert len(scene["inst"]) < 260 and scene["params"][2] > 0.05
+        hfovs.append(2 * np.degrees(np.arctan(0.5 / scene["params"][12])))
+        # some base of an object lies within the picture (or just below, cut off by its edge)
+        objects = scene["inst"][:, 13] != 1
+        ray = scene["forward"][objects][:, :, 3] - scene["params"][0:3]
+        axes = scene["params"][3:12].reshape(3, 3)
+        right, down, ahead = axes @ ray.T
+        focal = scene["params"][12]
+        seen = (ahead > 0.2) & (abs(right) * focal < 0.5 * ahead) & (abs(down) * focal * aspect < 0.8 * ahead)
+        assert seen.any(), seed
+    long_side = np.degrees(2 * np.arctan(np.tan(np.radians(hfovs) / 2) / min(aspect, 1)))
+    assert long_side.min() > 17 and long_side.max() < 91 and np.ptp(long_side) > 25
+    again = [getattr(film, recipe)(Furnisher(small_kit, np.random.default_rng(3)), aspect) for _ in range(2)]
+    assert all((again[0][k] == again[1][k]).all() for k in again[0])
+
+
+def test_the_mixture_of_recipes_is_whole(small_kit) -> None:
+    from scenes import RECIPES, make_scene
+
+    assert sum(share for _, share in RECIPES) == pytest.approx(1)
+    names = [RECIPES[int(make_scene(small_kit, seed, 4 / 3)["recipe"])][0].__name__ for seed in range(60)]
+    assert {"film_room", "film_street", "film_table"} <= set(names)

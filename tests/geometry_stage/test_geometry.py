@@ -145,15 +145,40 @@ def too_small(result) -> None:
     result.points = result.points[1:]
 
 
+def too_few_votes(result) -> None:
+    result.box_votes = np.zeros((9, 4, 6), np.float32)
+
+
+def votes_of_nothing(result) -> None:
+    result.box_votes = np.full((10, 4, 6), np.nan, np.float32)
+
+
 @pytest.mark.parametrize(
     ("damage", "code"),
-    [(off_rays, "geometry.off_rays"), (not_a_number, "engine.not_finite"), (too_small, "geometry.wrong_shape")],
+    [
+        (off_rays, "geometry.off_rays"),
+        (not_a_number, "engine.not_finite"),
+        (too_small, "geometry.wrong_shape"),
+        (too_few_votes, "geometry.wrong_shape"),
+        (votes_of_nothing, "engine.not_finite"),
+    ],
 )
 def test_stage_refuses_bad_maps(street, make_context, damage, code) -> None:
     ctx = make_context(street, Crooked(damage), geometry.NOTICES)
     with pytest.raises(StageError) as caught:
         geometry.run(ctx)
     assert caught.value.code == code and not ctx.folder.pointmap.exists()
+
+
+def test_box_votes_reach_the_folder(street, make_context) -> None:
+    def speak(result) -> None:
+        result.box_votes = np.linspace(-2, 2, 240, dtype=np.float32).reshape(10, 4, 6)
+
+    ctx = make_context(street, Crooked(speak), geometry.NOTICES)
+    geometry.run(ctx)
+    stored = read_pointmap(ctx.folder.pointmap).box_votes
+    assert stored is not None
+    np.testing.assert_allclose(stored, np.linspace(-2, 2, 240).reshape(10, 4, 6), atol=2e-3)
 
 
 def test_the_lens() -> None:

@@ -72,6 +72,7 @@ class GeometryResult:
     normals: F32 | None = None  # (H, W, 3) unit, facing the camera
     classes: U8 | None = None  # (H, W) SurfaceClass
     instances: I32 | None = None  # (H, W), 0 = none
+    box_votes: F32 | None = None  # (10, h, w) over the whole still: worker/pointmaps/object_box.py says what each tells
     tiles: int = 0  # how many tiles went into the depth
     quality: dict[str, float] = field(default_factory=dict)  # the engine's own figures, for the session's record
     notices: list[EngineNotice] = field(default_factory=list)

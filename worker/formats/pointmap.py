@@ -11,10 +11,15 @@ import numpy as np
 from worker.arrays import F32, Bool
 from worker.session.atomic import replacing
 
+_OPTIONAL = ("normals", "box_votes")  # float16 in the file
+
 
 @dataclass
 class Pointmap:
-    """Camera frame (OpenCV). `points` (H, W, 3) float32, finite everywhere; `mask` marks trusted depth (not sky)."""
+    """Camera frame (OpenCV). `points` (H, W, 3) float32, finite everywhere; `mask` marks trusted depth (not sky).
+
+    `box_votes` (10, h, w): what each place of the still says of its object's box (worker/pointmaps/object_box.py).
+    """
 
     points: F32
     mask: Bool
@@ -22,6 +27,7 @@ class Pointmap:
     intrinsics: F32
     sky: Bool
     normals: F32 | None = None
+    box_votes: F32 | None = None
 
     @property
     def depth(self) -> F32:
@@ -37,16 +43,18 @@ def write_pointmap(path: Path, pointmap: Pointmap) -> None:
         "intrinsics": pointmap.intrinsics.astype(np.float32),
         "sky": pointmap.sky.astype(bool),
     }
-    if pointmap.normals is not None:
-        arrays["normals"] = pointmap.normals.astype(np.float16)
+    for name in _OPTIONAL:
+        values = getattr(pointmap, name)
+        if values is not None:
+            arrays[name] = values.astype(np.float16)
     with replacing(path) as part, part.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **arrays)
 
 
 def read_pointmap(path: Path) -> Pointmap:
     with np.load(path, allow_pickle=False) as data:
-        normals = data["normals"].astype(np.float32) if "normals" in data else None
-        return Pointmap(data["points"], data["mask"], data["confidence"], data["intrinsics"], data["sky"], normals)
+        more = {name: data[name].astype(np.float32) for name in _OPTIONAL if name in data}
+        return Pointmap(data["points"], data["mask"], data["confidence"], data["intrinsics"], data["sky"], **more)
 
 
 def pixel_rays(height: int, width: int, intrinsics: F32) -> F32:

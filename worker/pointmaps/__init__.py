@@ -1,1 +1,1 @@
-"""What any geometry engine makes of a depth map: up, floor, scale, sky, clean edges at the still's own size."""
+"""What engines share about depth: up, floor, scale, sky, edges at the still's own size, the boxes around objects."""

@@ -17,6 +17,7 @@ from worker.engines.contract import GeometryRequest, GeometryResult
 from worker.formats.image import read_rgb, write_png
 from worker.formats.pointmap import Pointmap, write_pointmap
 from worker.formats.points import write_points
+from worker.pointmaps.object_box import CHANNELS as VOTE_CHANNELS
 from worker.session.atomic import replacing
 from worker.session.model import GroundPlane, InputRecord, SceneRecord
 from worker.stages.base import StageContext, StageResult, StageSpec
@@ -114,7 +115,8 @@ def run(ctx: StageContext) -> StageResult:
     outputs = [ctx.folder.pointmap, ctx.folder.points, ctx.folder.depth_preview]
     write_pointmap(
         ctx.folder.pointmap,
-        Pointmap(result.points, result.mask, result.confidence, result.intrinsics, result.sky, result.normals),
+        Pointmap(result.points, result.mask, result.confidence, result.intrinsics, result.sky, result.normals,
+                 result.box_votes),
     )
     positions, colors = _thinned(result, image, MAX_POINTS_TILED if result.tiles else MAX_POINTS)
     write_points(ctx.folder.points, positions, colors, _frame_comment(result))
@@ -163,7 +165,10 @@ def requested_hfov(source: InputRecord) -> tuple[float | None, HfovSource | None
 def _check(ctx: StageContext, result: GeometryResult, image: U8) -> float:
     """Largest distance in pixels between a point's projection and its own pixel centre; raises on unusable maps."""
     height, width = image.shape[:2]
-    if result.points.shape != (height, width, 3) or result.mask.shape != (height, width):
+    votes = result.box_votes
+    if result.points.shape != (height, width, 3) or result.mask.shape != (height, width) or (
+        votes is not None and (votes.ndim != 3 or len(votes) != VOTE_CHANNELS)
+    ):
         raise ctx.fail("geometry.wrong_shape")
     depth = result.points[..., 2]
     if not np.isfinite(result.points).all() or not (depth > 0).all():

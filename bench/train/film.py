@@ -128,11 +128,11 @@ def film_room(st: Furnisher, aspect: float) -> dict:
             if put:
                 mesh, x, y, turn = put
                 set_table(st, x, y, st.lib.top[mesh], *st.lib.size[mesh][:2], turn, r.integers(1, 4))
-        elif q < 0.67:
+        elif q < 0.69:
             shot.stand(kit.sofas, 2.0, far, inside)
-        elif q < 0.78:
+        elif q < 0.82:
             shot.stand(kit.plants + kit.medium, 1.2, far, inside)
-        elif q < 0.92 or night:
+        elif q < 0.91 or night > 0:
             spot = shot.find(1.6, far, 0.25, inside, tall=1.5)
             if spot:
                 night -= 1
@@ -159,7 +159,7 @@ def film_room(st: Furnisher, aspect: float) -> dict:
 def film_street(st: Furnisher, aspect: float) -> dict:
     """A street, a yard or a square at eye height: fronts, things and people on the ground before them, sky and haze."""
     r, kit = st.rng, st.kit
-    hfov = film_lens(r, aspect, 22, 90)
+    hfov = film_lens(r, aspect, 22, 80)
     mood = r.choice(["grey", "sun", "dusk", "night"], p=[0.3, 0.42, 0.18, 0.1])
     lit = {"grey": 0.1, "sun": 0.05, "dusk": 0.4, "night": 0.45}[mood]
     st.shape("box", (0, 0, -0.5), (400, 400, 0.5), cls=STUFF, paint="ground")
@@ -243,8 +243,8 @@ def film_street(st: Furnisher, aspect: float) -> dict:
             warm = np.array([1, r.uniform(0.6, 0.9), r.uniform(0.3, 0.7)])
             st.light((x, np.clip(y, -half, half), r.uniform(2.5, 5)), warm * r.uniform(1, 12), radius=0.12)
     sky["ambient"] = 0.25 * sky["gain"]
-    if r.random() < 0.3:
-        sky |= {"fog": 10 ** r.uniform(-2.6, -1.2), "fog_colour": np.full(3, r.uniform(0.4, 1)) * sky["gain"]}
+    if r.random() < 0.25:
+        sky |= {"fog": 10 ** r.uniform(-2.7, -1.4), "fog_colour": np.full(3, r.uniform(0.4, 1)) * sky["gain"]}
     return shot.finish(sky)
 
 
@@ -255,7 +255,7 @@ def film_table(st: Furnisher, aspect: float) -> dict:
     z, wide, deep = r.uniform(0.4, 1.0), r.uniform(0.8, 3.2), r.uniform(0.6, 1.8)
     pitch = np.radians(r.choice([r.uniform(14, 50), r.uniform(3, 15), r.uniform(45, 75)], p=[0.68, 0.22, 0.1]))
     # how wide a piece of the surface is framed is drawn apart from the lens
-    frame = np.exp(r.uniform(np.log(0.4), np.log(1.7))) * min(1, aspect)
+    frame = np.exp(r.uniform(np.log(0.45), np.log(2.0))) * min(1, aspect)
     reach = np.clip(frame / (2 * np.tan(hfov / 2)), 0.4, 2.4)
     turn = r.normal(0, 0.3) if r.random() < 0.8 else r.normal(0, 0.8)
     yaw, target = np.pi / 2 + turn, np.array([r.normal(0, 0.12) * wide, r.uniform(-0.3, 0.15) * deep, z])
@@ -298,7 +298,9 @@ def film_table(st: Furnisher, aspect: float) -> dict:
         top[0:3] = np.clip(
             np.array([0.62, 0.38, 0.2]) * 10 ** r.uniform(-0.6, 0.2) * (1 + r.normal(0, 0.1, 3)), 0.01, 0.95
         )
+    first = len(st.rows)
     st.table(0, 0, 0, wide, deep, z, top)
+    is_round = int(st.rows[first][12]) in st.lib.shape["cylinder"]
     if r.random() < 0.15:  # a cloth or mat
         size = (r.uniform(0.3, 0.6), r.uniform(0.25, 0.5), 0.004)
         st.shape("box", (*target[:2], z), size, yaw=r.normal(0, 0.3), paint="fabric")
@@ -309,7 +311,9 @@ def film_table(st: Furnisher, aspect: float) -> dict:
         if len(placed) >= 9 or (len(placed) >= 3 and r.random() < 0.08):
             break
         at = shot.on_plane(r.uniform(-0.85, 0.85), r.uniform(-0.8, 0.9), z)
-        if at is None or abs(at[0]) > wide / 2 - 0.09 or abs(at[1]) > deep / 2 - 0.09:
+        if at is None or abs(at[0]) > wide / 2 - 0.15 or abs(at[1]) > deep / 2 - 0.15:
+            continue
+        if is_round and np.hypot(at[0] / wide, at[1] / deep) > 0.4:
             continue
         if np.hypot(at[0] - eye[0], at[1] - eye[1]) < 0.3 + 0.2 * (pitch < 0.4):
             continue

@@ -149,7 +149,7 @@ def small_thing(st: Furnisher, x: float, y: float, z: float, yaw: float) -> floa
             st.shape("cylinder", (x, y, z), (w * 1.7, w * 1.7, 0.008), paint=colour, obj=obj)
         st.shape("cup", (x, y, z + 0.008), (w * 1.3, w, w * r.uniform(0.7, 1.1)), yaw=yaw, paint=colour, obj=obj)
         return w * 1.7
-    if q < 0.94:  # a vase, bare or with flowers
+    if q < 0.965:  # a vase, bare or with flowers
         w = r.uniform(0.08, 0.22)
         h = w * r.uniform(1.2, 2.4)
         st.shape("bottle" if r.random() < 0.7 else "shade", (x, y, z), (w, w, h), paint=colour, obj=obj)

@@ -61,6 +61,17 @@ def cut(batch: dict[str, Tensor], height: int, width: int, generator: torch.Gene
     return out
 
 
+def smear(x: Tensor, dx: float, dy: float) -> Tensor:
+    """Motion blur: the mean along a straight path of (dx, dy) pixels."""
+    n, h, w = max(2, math.ceil(max(abs(dx), abs(dy))) + 1), *x.shape[2:]
+    mx, my = math.ceil(abs(dx) / 2), math.ceil(abs(dy) / 2)
+    wide, out = F.pad(x, (mx, mx, my, my), mode="replicate"), torch.zeros_like(x)
+    for k in range(n):
+        u, v = mx + round(dx * (k / (n - 1) - 0.5)), my + round(dy * (k / (n - 1) - 0.5))
+        out += wide[:, :, v : v + h, u : u + w]
+    return out / n
+
+
 def photograph(rgb: Tensor, depth: Tensor) -> Tensor:
     """Linear (n,3,h,w) and depth (n,1,h,w) -> sRGB in 0..255 with the faults of real pictures, no two alike."""
     n, _, h, w = rgb.shape
@@ -80,6 +91,12 @@ def photograph(rgb: Tensor, depth: Tensor) -> Tensor:
         focus = inverse.flatten(1).gather(1, torch.randint(0, h * w, (n, 1), device=d)).reshape(n, 1, 1, 1)
         amount = ((inverse - focus).abs() / focus.clamp_min(0.02) * rand(n, 0, 1.5, d)).clamp(0, 1)
         x = x + (blur(x.clamp(max=8), 0.6 + 2.5 * float(torch.rand(1))) - x) * amount
+    if torch.rand(1) < 0.12:  # the camera moved
+        turn, path = 2 * math.pi * float(torch.rand(1)), w * (0.004 + 0.016 * float(torch.rand(1)))
+        x = smear(x.clamp(max=8), path * math.cos(turn), path * math.sin(turn))
+    # few photons: noise that grows with the root of the light, apart in each channel, in blotches where cleaned up
+    shot = blur(torch.randn_like(x), 0.8) * 2.5 if torch.rand(1) < 0.5 else torch.randn_like(x)
+    x = (x + shot * x.clamp(1e-4, 4).sqrt() * rand(n, 0.01, 0.09, d) * chance(n, 0.2, d)).clamp_min(0)
     curve = chance(n, 0.6, d)
     film = x * (1 + x / 12) / (1 + x)
     x = curve * film * 1.25 + (1 - curve) * x
@@ -112,4 +129,9 @@ def photograph(rgb: Tensor, depth: Tensor) -> Tensor:
         step = 0.02 + 0.06 * float(torch.rand(1))
         base = F.interpolate(F.avg_pool2d(grey, 8), (h, w), mode="nearest")
         x = base + torch.round((grey - base) / step) * step + chroma
+    if torch.rand(1) < 0.08:  # an empty margin, as scans and undistorted pictures have, its sides slightly bent
+        edge = 1 - rand(n, 0, 0.06, d), 1 - rand(n, 0, 0.06, d)
+        lean, bend = rand(n, -0.02, 0.02, d), rand(n, 0, 0.03, d)
+        inside = ((xx + lean * yy).abs() < edge[0] - bend * yy**2) & ((yy - lean * xx).abs() < edge[1] - bend * xx**2)
+        x = torch.where(inside, x, chance(n, 0.6, d).expand_as(x))
     return x.clamp(0, 1) * 255

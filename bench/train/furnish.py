@@ -315,6 +315,26 @@ class Furnisher(Stage):
                     kind, at, size, center=True, paint=("poster", "plaster", "cover", "metal")[r.integers(4)], **turn
                 )
 
+    def loom(self, eye: np.ndarray, target: np.ndarray, half: float) -> None:
+        """Something big at the frame's edge and far nearer than what is looked at: an arm, a box, a machine's head.
+        `half` is the tangent of half the field of view.
+        """
+        r, ahead = self.rng, target - eye
+        right = np.cross(ahead, [0.0, 0.01, 1.0])
+        right, turn = right / np.linalg.norm(right), r.uniform(0, 2 * np.pi)
+        up, near = np.cross(right, ahead) / np.linalg.norm(ahead), r.uniform(0.35, 0.75)
+        aside = r.uniform(0.6, 1.1) * near * np.linalg.norm(ahead) * half
+        at = eye + near * ahead + aside * (np.cos(turn) * right + 0.75 * np.sin(turn) * up)
+        self.shape(
+            ("cylinder", "box", "box", "bag", "bottle", "cushion")[r.integers(6)],
+            at,
+            r.uniform(0.2, 0.7, 3) * near * np.linalg.norm(ahead),
+            yaw=r.uniform(0, 6.3),
+            pitch=r.normal(0, 0.5),
+            paint=("metal", "plaster", "fabric", "cover")[r.integers(4)],
+            center=True,
+        )
+
     def foreground(self, eye, yaw: float, share: float) -> None:
         """With probability `share`, things close before the camera: what stands beyond must then be far."""
         r = self.rng

@@ -220,7 +220,10 @@ def table_top(st: Furnisher, aspect: float) -> dict:
     roll = (
         r.uniform(-np.pi, np.pi) if pitch > 0.8 and r.random() < 0.5 else r.normal(0, 0.06)
     )  # a camera over a table may face anywhere
-    return st.finish(eye, target, sample_hfov(r, aspect), roll, sky_of(st, True))
+    hfov = sample_hfov(r, aspect)
+    if r.random() < 0.25:
+        st.loom(eye, target, np.tan(hfov / 2))
+    return st.finish(eye, target, hfov, roll, sky_of(st, True))
 
 
 def workshop(st: Furnisher, aspect: float) -> dict:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from amid import beside, doorway
 from film import film_room, film_street, film_table
 from furnish import Furnisher
 from interiors import company, corridor, kitchen, open_plan
 from kit import Kit
 from lens_and_sky import sample_hfov, sky_of
 from outdoors import garden, street
+from roads import car_park, road
 from rooms import room, table_top, workshop
 from shelters import arcade, shelter
 from stage import PERSON, STUFF
@@ -66,21 +68,25 @@ def heap(st: Furnisher, aspect: float) -> dict:
 
 
 RECIPES = (
-    (room, 0.12),
-    (open_plan, 0.10),
-    (corridor, 0.04),
+    (room, 0.09),
+    (open_plan, 0.07),
+    (corridor, 0.03),
     (kitchen, 0.05),
-    (company, 0.04),
-    (table_top, 0.09),
+    (company, 0.03),
+    (table_top, 0.07),
     (workshop, 0.03),
-    (street, 0.08),
-    (garden, 0.05),
+    (street, 0.05),
+    (garden, 0.045),
     (shelter, 0.03),
-    (arcade, 0.015),
+    (arcade, 0.01),
     (heap, 0.015),
-    (film_room, 0.12),
-    (film_street, 0.11),
-    (film_table, 0.11),
+    (beside, 0.075),
+    (doorway, 0.045),
+    (road, 0.045),
+    (car_park, 0.01),
+    (film_room, 0.105),
+    (film_street, 0.1),
+    (film_table, 0.1),
 )
 
 

@@ -56,7 +56,9 @@ def test_only_what_is_used_is_unpacked(tmp_path: Path, monkeypatch: pytest.Monke
     root = tmp_path / "assets"
     models = assets._models(tmp_path / "unused.deb", root / "models", tmp_path / "work")
     assert [(m.id, m.role, m.licence) for m in models] == [
-        ("Scopia-1", "seat", "CC-BY-3.0"), ("Scopia-2", "person", "CC-BY-3.0")]
+        ("Scopia-1", "seat", "CC-BY-3.0"),
+        ("Scopia-2", "person", "CC-BY-3.0"),
+    ]
     assert models[0].size == (0.594, 0.627, 1.05) and models[1].turn == (-1, 0, 0, 0, 1, 0, 0, 0, -1)
     assert (root / models[0].obj).exists() and (root / "models/lib/one/wood.png").exists()
     assert not (root / "models/lib/three").exists() and not (root / "models/lib/huge").exists()
@@ -72,8 +74,11 @@ def test_a_missing_tool_is_a_sentence(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_every_model_of_the_attribution_names_its_maker() -> None:
-    rows = [line.split("|")[1:-1] for line in (Path(assets.__file__).parents[1] / "ATTRIBUTION.md").read_text(
-        encoding="utf-8").splitlines() if line.startswith("| ") and line.count("|") == 4][2:]
+    rows = [
+        line.split("|")[1:-1]
+        for line in (Path(assets.__file__).parents[1] / "ATTRIBUTION.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("| ") and line.count("|") == 4
+    ][2:]
     models = [r for r in rows if "(" in r[0] and r[0].strip().endswith(")") and "-" in r[0]]
     assert len(models) > 150
     for name, maker, licence in models:

@@ -22,8 +22,9 @@ DATA = Path(__file__).resolve().parents[1] / "data"
 @pytest.fixture
 def truth() -> Truth:
     record = json.loads((DATA / "tiny_interior.json").read_text(encoding="utf-8"))
-    return Truth("tiny", DATA / "tiny_interior.png", record, DATA / "tiny_interior_ids.png",
-                 DATA / "tiny_interior.npz", None)
+    return Truth(
+        "tiny", DATA / "tiny_interior.png", record, DATA / "tiny_interior_ids.png", DATA / "tiny_interior.npz", None
+    )
 
 
 @pytest.fixture
@@ -47,18 +48,37 @@ def session(truth: Truth, tmp_path: Path) -> Path:
         box.apply_transform(np.linalg.inv(PROP_FROM_GLB))
         box.export(tmp_path / "props_3d" / f"{key}.glb")
         props.append({"id": key, "mask": f"props/{key}_mask.png"})
-        placed.append({"id": key, "glb": f"props_3d/{key}.glb", "camera_from_prop": thing.camera_from_object.tolist(),
-                       "camera_from_glb": (thing.camera_from_object @ PROP_FROM_GLB).tolist()})
+        placed.append(
+            {
+                "id": key,
+                "glb": f"props_3d/{key}.glb",
+                "camera_from_prop": thing.camera_from_object.tolist(),
+                "camera_from_glb": (thing.camera_from_object @ PROP_FROM_GLB).tolist(),
+            }
+        )
     (tmp_path / "props" / "harvest_manifest.json").write_text(json.dumps({"props": props}))
-    _write(tmp_path, {
-        "state": "done", "stages": {"geometry": {"state": "done", "seconds": 1.5, "peak_memory_mb": 300}},
-        "input": {"crop": [0, 0, w, h]},
-        "scene": {"width": w, "height": h, "intrinsics": r["intrinsics"], "hfov_deg": r["hfov_degrees"],
-                  "unit": "metre", "gravity": r["gravity"], "props": placed,
-                  "light": {"probe": "lighting/probe.exr",
-                            "level_from_camera": level_from_camera(r["gravity"]).tolist(),
-                            "key": {"direction": r["key_light"]["direction_to_light"]}}},
-    })
+    _write(
+        tmp_path,
+        {
+            "state": "done",
+            "stages": {"geometry": {"state": "done", "seconds": 1.5, "peak_memory_mb": 300}},
+            "input": {"crop": [0, 0, w, h]},
+            "scene": {
+                "width": w,
+                "height": h,
+                "intrinsics": r["intrinsics"],
+                "hfov_deg": r["hfov_degrees"],
+                "unit": "metre",
+                "gravity": r["gravity"],
+                "props": placed,
+                "light": {
+                    "probe": "lighting/probe.exr",
+                    "level_from_camera": level_from_camera(r["gravity"]).tolist(),
+                    "key": {"direction": r["key_light"]["direction_to_light"]},
+                },
+            },
+        },
+    )
     return tmp_path
 
 
@@ -77,8 +97,15 @@ def test_the_truth_itself_is_perfect(truth: Truth, session: Path) -> None:
         assert f[name] == pytest.approx(0, abs=1e-5), name
     for name in ("gravity error, deg", "key light error, deg"):  # the truth's own six decimals
         assert f[name] == pytest.approx(0, abs=1e-3), name
-    for name in ("ordinal accuracy", "depth edge F1", "harvest recall", "harvest precision", "harvest IoU",
-                 "harvest boundary F", "prop bbox IoU"):
+    for name in (
+        "ordinal accuracy",
+        "depth edge F1",
+        "harvest recall",
+        "harvest precision",
+        "harvest IoU",
+        "harvest boundary F",
+        "prop bbox IoU",
+    ):
         assert f[name] == pytest.approx(1, abs=1e-4), name
     assert 0.03 < f["AbsRel of rows alone"] < 0.5
     assert f["people taken"] == 0 and f["props found"] == f["props wanted"] >= 4
@@ -128,7 +155,9 @@ def test_errors_are_counted_as_what_they_are(truth: Truth, session: Path) -> Non
     for p in result["props"]:
         thing = next(o for o in truth.objects if o.label == p["label"] and o.is_prop)
         assert p["ground gap"] == pytest.approx(0.1 / (thing.high - thing.low)[2], rel=0.15) or p["label"] in (
-            "vase", "books")  # two of each: the first of the name is looked up
+            "vase",
+            "books",
+        )  # two of each: the first of the name is looked up
         assert p["penetration"] == 0 and p["bbox IoU"] < 0.95
 
 
@@ -142,8 +171,22 @@ def test_a_cropped_plate_is_laid_back_into_the_still(truth: Truth, session: Path
 
 def test_splats_are_read_into_one_frame(session: Path) -> None:
     (session / "scene_visual").mkdir()
-    names = ["x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2", "opacity", "scale_0", "scale_1", "scale_2",
-             "rot_0", "rot_1", "rot_2", "rot_3"]
+    names = [
+        "x",
+        "y",
+        "z",
+        "f_dc_0",
+        "f_dc_1",
+        "f_dc_2",
+        "opacity",
+        "scale_0",
+        "scale_1",
+        "scale_2",
+        "rot_0",
+        "rot_1",
+        "rot_2",
+        "rot_3",
+    ]
     row = np.array([(1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0)], dtype=[(n, "f4") for n in names])
     for path in ("scene_visual/scene.ply", "props_3d/p.ply"):
         PlyData([PlyElement.describe(row, "vertex")]).write(session / path)
@@ -173,8 +216,14 @@ def test_symmetry_is_seen() -> None:
 
 def test_table_page_and_json(truth: Truth, session: Path, tmp_path: Path) -> None:
     result = {"name": "tiny <1>", "wall_seconds": 1.0, "error": None, **judge.judge(truth, session)}
-    failed = {"name": "lost", "state": "no session", "error": "exit 2: broken", "figures": {}, "props": [],
-              "stages": {}}
+    failed = {
+        "name": "lost",
+        "state": "no session",
+        "error": "exit 2: broken",
+        "figures": {},
+        "props": [],
+        "stages": {},
+    }
     out = tmp_path / "out"
     out.mkdir()
     text = report.write(out, [result, failed], {"split": "test"})
@@ -193,8 +242,10 @@ def test_probe_and_balls(truth: Truth, session: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     level = np.repeat(np.repeat(rng.random((8, 16, 3)), 8, 0), 8, 1).astype(np.float32)
     turn = np.array(_read(session)["scene"]["light"]["level_from_camera"])
-    for path, picture in ((session / "lighting" / "probe.exr", level),
-                          (folder / "probe.exr", light.camera_equirect(level, turn).astype(np.float32))):
+    for path, picture in (
+        (session / "lighting" / "probe.exr", level),
+        (folder / "probe.exr", light.camera_equirect(level, turn).astype(np.float32)),
+    ):
         OpenEXR.File({"compression": OpenEXR.ZIP_COMPRESSION}, {"RGB": picture}).write(str(path))
     truth.folder = folder
     truth.record["probe"] = {"dominant_to_light": [0, -1, 0]}

@@ -174,8 +174,9 @@ def test_ssim_is_the_one_everybody_uses() -> None:
     metrics = pytest.importorskip("skimage.metrics")
     a, b = np.random.default_rng(0).random((2, 64, 64, 3))
     b = 0.7 * a + 0.3 * b
-    want, full = metrics.structural_similarity(a, b, channel_axis=-1, data_range=1, gaussian_weights=True, sigma=1.5,
-                                               use_sample_covariance=False, full=True)
+    want, full = metrics.structural_similarity(
+        a, b, channel_axis=-1, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
+    )
     inner = np.zeros((64, 64), bool)
     inner[6:-6, 6:-6] = True  # scikit-image and scipy treat the border the same way only inside
     assert m.ssim(a, b, inner) == pytest.approx(full[inner].mean(), abs=1e-6)

@@ -176,3 +176,77 @@ def test_the_mixture_of_recipes_is_whole(small_kit) -> None:
     assert sum(share for _, share in RECIPES) == pytest.approx(1)
     names = [RECIPES[int(make_scene(small_kit, seed, 4 / 3)["recipe"])][0].__name__ for seed in range(60)]
     assert {"film_room", "film_street", "film_table"} <= set(names)
+
+
+def lateral(scene: dict[str, np.ndarray], first_shape: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of the made shapes' box corners (n, 8): distance ahead, and place across the frame (1 is its side)."""
+    corner = np.array([(a, b, c) for a in (-0.5, 0.5) for b in (-0.5, 0.5) for c in (-0.5, 0.5)])
+    rows = scene["forward"][scene["inst"][:, 12] >= first_shape]
+    at = np.einsum("nij,kj->nki", rows[:, :, :3], corner) + rows[:, None, :, 3] - scene["params"][0:3]
+    axes = scene["params"][3:12].reshape(3, 3)
+    ahead = at @ axes[2]
+    return ahead, 2 * scene["params"][12] * (at @ axes[0]) / np.maximum(ahead, 1e-3)
+
+
+def test_rooms_from_among_furniture_have_it_cut_by_the_frame(small_kit) -> None:
+    from amid import beside
+    from furnish import Furnisher
+
+    cut = []
+    for seed in range(40):
+        st = Furnisher(small_kit, np.random.default_rng(seed))
+        scene, first = beside(st, 4 / 3), len(st.lib.name)
+        ahead, across = lateral(scene, first)
+        solid = scene["inst"][scene["inst"][:, 12] >= first][:, 32:35].max(1) < 3  # no wall
+        near = (ahead > 0.2) & (ahead < 2)
+        cut.append(((near & (abs(across) < 1)).any(1) & (near & (abs(across) > 1)).any(1) & solid).any())
+    assert np.mean(cut) > 0.7
+
+
+@pytest.mark.parametrize("recipe", ["amid.beside", "amid.doorway", "roads.road", "roads.car_park", "rooms.table_top"])
+def test_recipes_are_finite_small_and_repeatable(small_kit, recipe: str) -> None:
+    from importlib import import_module
+
+    from furnish import Furnisher
+
+    module, name = recipe.split(".")
+    make = getattr(import_module(module), name)
+    for seed in range(8):
+        one, two = (make(Furnisher(small_kit, np.random.default_rng(seed)), 16 / 9) for _ in range(2))
+        assert all(np.isfinite(rows).all() and (rows == two[key]).all() for key, rows in one.items())
+        assert len(one["inst"]) < 420 and one["params"][2] > 0.05
+
+
+def test_roads_reach_far(small_kit) -> None:
+    from furnish import Furnisher
+    from roads import road
+
+    for seed in range(10):
+        st = Furnisher(small_kit, np.random.default_rng(seed))
+        scene = road(st, 16 / 9)
+        ahead, _ = lateral(scene, len(st.lib.name))
+        assert (ahead.max(1) > 250).any() and abs(scene["params"][11]) < 0.6  # and the horizon stays in view
+
+
+def test_motion_blur_spreads_light_along_its_path_and_keeps_it() -> None:
+    torch = pytest.importorskip("torch")
+    from augment import smear
+
+    picture = torch.zeros(1, 3, 21, 21)
+    picture[:, :, 10, 10] = 1
+    blurred = smear(picture, 8.0, 0.0)
+    assert float(blurred[0, 0].sum()) == pytest.approx(1, abs=1e-5)
+    assert (blurred[0, 0, 10] > 0).sum() == 9 and (blurred[0, 0].sum(1) > 0).sum() == 1
+    assert torch.allclose(smear(torch.ones(1, 3, 9, 9), -3.3, 2.7), torch.ones(1, 3, 9, 9))
+
+
+def test_photographs_are_pictures() -> None:
+    torch = pytest.importorskip("torch")
+    from augment import photograph
+
+    torch.manual_seed(0)
+    light = torch.rand(3, 3, 48, 64) ** 4 * 10
+    for _ in range(12):
+        picture = photograph(light, torch.rand(3, 1, 48, 64) * 5)
+        assert picture.shape == light.shape and bool(torch.isfinite(picture).all())
+        assert float(picture.min()) >= 0 and float(picture.max()) <= 255

@@ -68,7 +68,7 @@ class Worker:
     def submit(
         self, name: str, data: bytes | Path, options: dict[str, Any], output_root: str | None, fresh: bool
     ) -> Exchange:
-        """Send a still. A Path is read as it is sent; raises OSError where it cannot be opened."""
+        """Send a still. A Path is read as it is sent: the exchange's steps raise OSError where it cannot be."""
         fields = {"options": json.dumps(options), "fresh": "true" if fresh else "false"}
         if output_root:
             fields["output_root"] = output_root

@@ -12,6 +12,7 @@ import errno
 import io
 import json
 import os
+import queue
 import re
 import select
 import socket
@@ -21,7 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .errors import WorkerMissing, WorkerRefused
+from .errors import AddonError, WorkerMissing, WorkerRefused
+from .far_disk import SILENT_S, Errand, silent
 
 _IN_PROGRESS = {0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY, errno.EISCONN, 10035, 10036, 10037, 10056}
 _CHUNK = 1 << 17
@@ -45,41 +47,111 @@ def multipart(fields: dict[str, str], file_field: str, file_name: str, data: byt
     return f"multipart/form-data; boundary={boundary}", (head, data, f"\r\n--{boundary}--\r\n".encode())
 
 
+class _FileAhead:
+    """A file that is read in a thread, some pieces ahead of who sends it: its disk may stall, a panel may not."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.size = path, -1  # -1: it is not open yet
+        self._pieces: queue.Queue[bytes] = queue.Queue(maxsize=8)
+        self._asked = time.monotonic()
+        self._closed = False
+        self._errand = Errand(self._read)
+
+    def _read(self) -> None:
+        with self.path.open("rb") as stream:
+            self.size = stream.seek(0, io.SEEK_END)
+            stream.seek(0)
+            while piece := stream.read(_CHUNK):
+                while not self._closed:
+                    try:
+                        self._pieces.put(piece, timeout=0.1)
+                        break
+                    except queue.Full:
+                        continue
+                if self._closed:
+                    return
+
+    def is_open(self) -> bool:
+        """Raises OSError where it cannot be opened, AddonError where its disk is silent."""
+        if self.size < 0:
+            self._check()
+        return self.size >= 0
+
+    def next(self) -> bytes:
+        """The next piece, nothing where it is not there yet. Raises OSError where the file ended too early."""
+        try:
+            piece = self._pieces.get_nowait()
+        except queue.Empty:
+            self._check()
+            return b""
+        self._asked = time.monotonic()
+        return piece
+
+    def _check(self) -> None:
+        if self._errand.done and self._pieces.empty():
+            self._errand.result()
+            raise OSError(0, "the file became shorter while it was sent", str(self.path))
+        if time.monotonic() - self._asked > SILENT_S:
+            raise silent(self.path)
+
+    def close(self) -> None:
+        self._closed = True
+
+
 class _Outgoing:
     """The request's bytes in pieces: what lies in memory as it is, files read as they are sent."""
 
     def __init__(self, parts: Body) -> None:
-        self._streams = [part.open("rb") if isinstance(part, Path) else io.BytesIO(part) for part in parts]
-        self._left = sum(stream.seek(0, io.SEEK_END) for stream in self._streams)
-        for stream in self._streams:
-            stream.seek(0)
+        self._parts: list[bytes | _FileAhead] = [_FileAhead(p) if isinstance(p, Path) else p for p in parts]
+        self._left = -1
         self._piece = memoryview(b"")
 
+    def ready(self) -> bool:
+        """Whether the length is known. Raises OSError, AddonError of a file that cannot be opened."""
+        if self._left < 0 and all(part.is_open() for part in self._parts if isinstance(part, _FileAhead)):
+            self._left = sum(part.size if isinstance(part, _FileAhead) else len(part) for part in self._parts)
+        return self._left >= 0
+
     def __len__(self) -> int:
+        """Of what is left, once `ready`."""
         return self._left
 
     def lead(self, head: bytes) -> None:
         """Put `head` before everything."""
-        self._streams.insert(0, io.BytesIO(head))
+        self._parts.insert(0, head)
         self._left += len(head)
 
     def peek(self) -> memoryview:
-        """The next piece; raises OSError where a file has become shorter than it was."""
-        while not len(self._piece):
-            if not self._streams:
-                raise OSError(0, "the file became shorter while it was sent")
-            self._piece = memoryview(self._streams[0].read(_CHUNK))
-            if not len(self._piece):
-                self._streams.pop(0).close()
-        return self._piece[: self._left]
+        """The next piece, empty where a disk has not given it yet. Raises OSError, AddonError of the file."""
+        while not len(self._piece) and self._left:
+            part = self._parts[0]
+            if isinstance(part, bytes):
+                self._piece = memoryview(part)
+            elif part.size:
+                self._piece = memoryview(part.next()[: part.size])
+                part.size -= len(self._piece)
+                if part.size:
+                    break
+                part.close()
+            self._parts.pop(0)
+        return self._piece
+
+    @property
+    def dry(self) -> bool:
+        return self._left != 0 and not len(self._piece)
 
     def sent(self, count: int) -> None:
         self._piece = self._piece[count:]
         self._left -= count
 
     def close(self) -> None:
-        for stream in self._streams:
-            stream.close()
+        for part in self._parts:
+            if isinstance(part, _FileAhead):
+                part.close()
+
+
+class _SourceFailed(Exception):
+    """What is to be sent cannot be read: no fault of the worker's. The OSError is its cause."""
 
 
 class _SinkFailed(Exception):
@@ -105,12 +177,10 @@ class Exchange:
         sink: Callable[[bytes], object] | None = None,
     ) -> None:
         self._out = _Outgoing((body,) if isinstance(body, bytes) else body)
-        head = f"{method} {path} HTTP/1.0\r\nHost: {host}:{port}\r\nAccept: application/json\r\n"
+        self._head = f"{method} {path} HTTP/1.0\r\nHost: {host}:{port}\r\nAccept: application/json\r\n"
         if token:
-            head += f"Authorization: Bearer {token}\r\n"
-        if len(self._out) or method == "POST":
-            head += f"Content-Type: {content_type}\r\nContent-Length: {len(self._out)}\r\n"
-        self._out.lead(head.encode("latin-1") + b"\r\n")
+            self._head += f"Authorization: Bearer {token}\r\n"
+        self._has_body, self._content_type = bool(body) or method == "POST", content_type
         self._in = bytearray()
         self._sink = sink
         self._sunk = -1  # bytes given to the sink; -1 while the answer's head is not through
@@ -125,32 +195,47 @@ class Exchange:
         self._socket.setblocking(False)
 
     def step(self) -> bool:
-        """Go on as far as possible without waiting, STEP_S at most; returns `done`. Raises the sink's OSError."""
+        """Go on as far as possible without waiting, STEP_S at most; returns `done`.
+
+        Raises the sink's OSError; OSError or AddonError of a file that is to be sent.
+        """
         if self.done:
             return True
         end = time.monotonic() + STEP_S
         try:
             while not self.done and self._advance() and time.monotonic() < end:
                 pass
-        except _SinkFailed as failed:
+        except (_SinkFailed, _SourceFailed) as failed:
             self.close()
             assert failed.__cause__ is not None
             raise failed.__cause__ from None
         except OSError as error:
             self._fail(error.strerror or str(error))
-        if not self.done and time.monotonic() > self._deadline:
+        except AddonError:  # of a disk that is silent
+            self.close()
+            raise
+        if not self.done and not self._head and time.monotonic() > self._deadline:
             self._fail("it did not answer in time")
         return self.done
 
     def finish(self) -> Any:
         """Wait for the answer; for scripts, never for a panel."""
         while not self.step():
-            wants_write = not self._connected or len(self._out) > 0
-            select.select([] if wants_write else [self._socket], [self._socket] if wants_write else [], [], 0.05)
+            self.wait()
         return self.result()
+
+    def wait(self) -> None:
+        """Until something may have happened, a moment at most."""
+        if self._head or (self._connected and self._out.dry):
+            time.sleep(0.002)  # for a disk
+            return
+        wants_write = not self._connected or len(self._out) > 0
+        select.select([] if wants_write else [self._socket], [self._socket] if wants_write else [], [], 0.05)
 
     def _advance(self) -> bool:
         """One step of connect, send, receive; True where another may follow at once."""
+        if self._head and not self._begin():
+            return False
         if not self._connected:
             code = self._socket.connect_ex(self._where)
             if code not in _IN_PROGRESS:
@@ -164,7 +249,9 @@ class Exchange:
             return self._connected
         try:
             if len(self._out):
-                self._out.sent(self._socket.send(self._out.peek()))
+                if not len(piece := self._next_piece()):
+                    return False
+                self._out.sent(self._socket.send(piece))
                 self._deadline = time.monotonic() + self._patience  # a large upload may take its time
                 return True
             data = self._socket.recv(_CHUNK)
@@ -178,6 +265,26 @@ class Exchange:
         else:
             self.close()
         return bool(data)
+
+    def _begin(self) -> bool:
+        """Write the head, as soon as it is known how long the body is."""
+        try:
+            if not self._out.ready():
+                return False
+        except OSError as error:
+            raise _SourceFailed from error
+        if self._has_body:
+            self._head += f"Content-Type: {self._content_type}\r\nContent-Length: {len(self._out)}\r\n"
+        self._out.lead(self._head.encode("latin-1") + b"\r\n")
+        self._head = ""
+        self._deadline = time.monotonic() + self._patience
+        return True
+
+    def _next_piece(self) -> memoryview:
+        try:
+            return self._out.peek()
+        except OSError as error:
+            raise _SourceFailed from error
 
     def _take(self, data: bytes) -> None:
         if self._sunk >= 0:

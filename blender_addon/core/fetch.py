@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bringing a session here from a worker on another machine: one request at a time, none of which waits."""
+"""Bringing a session here from a worker on another machine: one request at a time, in a thread, because the disks at
+either end of it may stall."""
 
 from __future__ import annotations
 
@@ -7,16 +8,20 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Generator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .client import Worker
 from .errors import UNEXPECTED, AddonError, unexpected
-from .exchange import STEP_S, Exchange
+from .exchange import Exchange
+from .far_disk import SILENT_S, Errand, silent, within
 from .session import wanted_files
 
 MANIFEST = "session.json"
+
+
+class _LeftAlone(Exception):
+    """Nobody wants this fetch any more."""
 
 
 class Fetch:
@@ -28,8 +33,8 @@ class Fetch:
 
     def __init__(self, worker: Worker, job_id: str, there: str, place: Path) -> None:
         self._worker, self._job_id, self._there, self._place = worker, job_id, there, place
-        self._work = self._bring()
-        self._air: Exchange | None = None
+        self._errand: Errand[Path] | None = None
+        self._moved = 0.0
         self.received = self.total = 0
         self.done = False
         self.folder: Path | None = None
@@ -40,42 +45,57 @@ class Fetch:
         return self.received / self.total if self.total else 0.0
 
     def step(self) -> bool:
-        """Go on without waiting; returns `done`."""
-        end = time.monotonic() + STEP_S
-        try:
-            while not self.done and (self._air is None or self._air.step()):
-                self._air = self._work.send(None if self._air is None else self._air.result())
-                if time.monotonic() > end:
-                    break
-        except StopIteration as finished:
-            self.folder = finished.value
+        """Look how it goes, without waiting; returns `done`."""
+        if self._errand is None:
+            self._moved = time.monotonic()
+            self._errand = Errand(self._bring)
+        if not self.done and self._errand.done:
+            self._end(self._errand)
+        elif not self.done and time.monotonic() - self._moved > SILENT_S:
+            self.error = silent(self._place)
             self.close()
+        return self.done
+
+    def _end(self, errand: Errand[Path]) -> None:
+        try:
+            self.folder = errand.result()
         except AddonError as error:
             self.error = error
-            self.close()
         except OSError as error:
             reason = f"{error.filename or self._place}: {error.strerror or error}"
             self.error = AddonError("fetch.disk", f"The session cannot be written here. {reason}.",
                                     f"无法在本机写入会话。{reason}。", fix="assetize.preferences")  # fmt: skip
-            self.close()
         except UNEXPECTED as fault:
             self.error = unexpected(fault)
-            self.close()
-        return self.done
+        self.close()
 
     def close(self) -> None:
+        """What is under way ends at its next step."""
         self.done = True
-        if self._air is not None:
-            self._air.close()
-        self._work.close()
 
-    def _bring(self) -> Generator[Exchange, Any, Path]:
-        document = yield self._worker.file(self._job_id, MANIFEST)
+    # --- in the thread
+    def _still_wanted(self) -> None:
+        if self.done:
+            raise _LeftAlone
+        self._moved = time.monotonic()
+
+    def _answer(self, exchange: Exchange) -> Any:
+        try:
+            while not exchange.step():
+                self._still_wanted()
+                exchange.wait()
+            self._still_wanted()
+            return exchange.result()
+        finally:
+            exchange.close()
+
+    def _bring(self) -> Path:
+        document = self._answer(self._worker.file(self._job_id, MANIFEST))
         session_id = str(document.get("session_id", ""))
-        shared = _manifest(Path(self._there))
+        shared = self._look_there()
         if session_id and (shared.get("session_id"), shared.get("updated")) == (session_id, document.get("updated")):
             return Path(self._there)
-        listed = yield self._worker.files(self._job_id)
+        listed = self._answer(self._worker.files(self._job_id))
         sizes = {str(file["path"]): int(file["bytes"]) for file in listed["files"]}
         hashes = _hashes(document)
         folder = self._folder(session_id)
@@ -87,24 +107,33 @@ class Fetch:
             if held.get(name) == hashes.get(name, "") and target.is_file() and target.stat().st_size == sizes[name]:
                 self.received += sizes[name]
             else:
-                yield from self._one(name, target, hashes.get(name))
+                self._one(name, target, hashes.get(name))
+            self._still_wanted()
         part = folder / f".part-{MANIFEST}"
         part.write_text(json.dumps(document, ensure_ascii=False, indent=1), encoding="utf-8")
         part.replace(folder / MANIFEST)  # last: what has it, is whole
         return folder
 
-    def _one(self, name: str, target: Path, sha256: str | None) -> Generator[Exchange, Any, None]:
+    def _look_there(self) -> dict[str, Any]:
+        """The session's manifest where the worker has it; a share that is off is no reason to wait for it."""
+        try:
+            return within(self._there, lambda: _manifest(Path(self._there)))
+        except AddonError:
+            return {}
+
+    def _one(self, name: str, target: Path, sha256: str | None) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         part, digest = target.with_name(f".part-{target.name}"), hashlib.sha256()
         try:
             with part.open("wb") as stream:
 
                 def take(data: bytes) -> None:
+                    self._still_wanted()
                     stream.write(data)
                     digest.update(data)
                     self.received += len(data)
 
-                yield self._worker.file(self._job_id, name, take)
+                self._answer(self._worker.file(self._job_id, name, take))
             if sha256 and digest.hexdigest() != sha256:
                 raise AddonError(
                     "fetch.changed",

@@ -185,14 +185,17 @@ class Board:
     def _talk(self) -> bool:
         if self._air is not None:
             exchange, wish = self._air
-            if not exchange.step():
-                return False
-            self._air = None
             try:
+                if not exchange.step():
+                    return False
+                self._air = None
                 wish.then(exchange.result())
                 if not wish.quiet:
                     self.problem = None
+            except OSError as error:
+                self._unreadable(error)
             except AddonError as error:
+                self._air = None
                 self._failed(error, wish)
             except UNEXPECTED as fault:
                 self._failed(unexpected(fault), wish)
@@ -231,15 +234,15 @@ class Board:
 
     def _begin(self, wish: _Wish) -> bool:
         assert self.worker is not None
-        try:
-            self._air = (wish.begin(self.worker), wish)
-        except OSError as error:  # a still that is gone meanwhile
-            reason = f"{error.filename}: {error.strerror}"
-            self.problem = AddonError("still.unreadable", f"The still cannot be read. {reason}.",
-                                      f"无法读取静帧。{reason}。")  # fmt: skip
-            return True
-        self._air[0].step()
+        self._air = (wish.begin(self.worker), wish)
         return False
+
+    def _unreadable(self, error: OSError) -> None:
+        """A still that is gone meanwhile."""
+        self._air = None
+        reason = f"{error.filename}: {error.strerror}"
+        self.problem = AddonError("still.unreadable", f"The still cannot be read. {reason}.",
+                                  f"无法读取静帧。{reason}。")  # fmt: skip
 
     def _connect(self) -> bool:
         """Shake hands with whoever announced itself."""

@@ -17,6 +17,7 @@ import bpy
 
 from ..core import client, worker
 from ..core.errors import AddonError
+from ..core.far_disk import within
 from ..core.jobs import Board, Job, Link
 from ..core.waiting import Waiting
 from . import preferences
@@ -65,19 +66,25 @@ def log_file() -> Path:
 
 
 def start_worker() -> None:
-    """Start a worker unless one answers or is coming up, or one elsewhere was named. Raises WorkerMissing."""
+    """Start a worker unless one answers or is coming up, or one elsewhere was named. Raises AddonError, OSError."""
     held = board()
     if held.link is not Link.ABSENT or preferences.get().url:
         held.look_again()
         return
-    command = worker.find_worker(preferences.get().worker)
+    command = find_worker()
     root = output_root()
-    root.mkdir(parents=True, exist_ok=True)
+    within(root, lambda: root.mkdir(parents=True, exist_ok=True))
     arguments = ["--output_root", str(root), "--state_dir", str(state_dir())]
     if preferences.get().end_with_blender:
         arguments += ["--parent_pid", str(os.getpid())]
     _state["process"] = worker.serve(command, arguments, log_file())
     held.expect_worker()
+
+
+def find_worker() -> worker.WorkerCommand:
+    """The worker that the preferences, or the system, name. Raises WorkerMissing, AddonError."""
+    said = preferences.get().worker
+    return within(said or os.environ.get("ASSETIZE_WORKER", ""), lambda: worker.find_worker(said))
 
 
 def stop_worker() -> None:

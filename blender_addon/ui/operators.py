@@ -12,7 +12,8 @@ import bpy
 from bpy.app.translations import pgettext_rpt as _
 
 from ..core.errors import AddonError
-from ..core.worker import find_worker, run_worker
+from ..core.far_disk import within
+from ..core.worker import run_worker
 from . import jobs, preferences, settings
 
 
@@ -45,7 +46,7 @@ def reference_image(context: bpy.types.Context) -> bpy.types.Image | None:
 def image_file(image: bpy.types.Image, scratch: Path) -> Path:
     """The image's file; pictures that live in the .blend alone are written to `scratch` first."""
     path = Path(bpy.path.abspath(image.filepath_raw)) if image.filepath_raw else None
-    if path is not None and path.is_file() and not image.is_dirty:
+    if path is not None and not image.is_dirty and within(path, path.is_file):
         return path
     suffix = ".exr" if image.is_float else ".png"
     target = scratch / (bpy.path.clean_name(Path(image.name).stem) + suffix)
@@ -98,7 +99,7 @@ class ASSETIZE_OT_image(bpy.types.Operator):
         said = self.filepath or context.scene.assetize.source
         if said:
             path = Path(bpy.path.abspath(said))
-            if not path.is_file():
+            if not within(path, path.is_file):
                 raise AddonError("still.missing", f"{path} does not exist.", f"{path} 不存在。")
             return path
         image = reference_image(context)
@@ -133,7 +134,7 @@ class ASSETIZE_OT_image(bpy.types.Operator):
             if event.get("error"):
                 sentences.append(event["error"].get("zh" if language().startswith("zh") else "en") or "")
 
-        code = run_worker(find_worker(preferences.get().worker), arguments, listen)
+        code = run_worker(jobs.find_worker(), arguments, listen)
         if code not in (0, 1) or not folders:
             return tell(self, _ended(code, sentences))
         for sentence in sentences:
@@ -254,7 +255,8 @@ class ASSETIZE_OT_copy(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            command = as_typed(self.text, find_worker(preferences.get().worker).folder)
+            folder = jobs.find_worker().folder
+            command = within(folder or "", lambda: as_typed(self.text, folder))
         except AddonError:
             command = self.text
         context.window_manager.clipboard = command
@@ -273,6 +275,9 @@ class ASSETIZE_OT_worker_start(bpy.types.Operator):
             jobs.start_worker()
         except AddonError as error:
             return tell(self, error)
+        except OSError as error:
+            self.report({"ERROR"}, f"{error.filename}: {error.strerror}")
+            return {"CANCELLED"}
         return {"FINISHED"}
 
 
@@ -327,10 +332,14 @@ class ASSETIZE_OT_open_report(bpy.types.Operator):
         root = settings.active_root(context)
         said = self.directory or (root.get("assetize_folder", "") if root is not None else "")
         path = Path(bpy.path.abspath(said)) / "report.html" if said else None
-        if path is None or not path.is_file():
+        try:
+            address = within(path, lambda: path.resolve().as_uri() if path.is_file() else "") if path else ""
+        except AddonError as error:
+            return tell(self, error)
+        if not address:
             self.report({"ERROR"}, _("This session has no report"))
             return {"CANCELLED"}
-        bpy.ops.wm.url_open(url=path.resolve().as_uri())
+        bpy.ops.wm.url_open(url=address)
         return {"FINISHED"}
 
 

@@ -10,6 +10,7 @@ import bpy
 from bpy.app.translations import pgettext_rpt as _
 
 from ..core.errors import AddonError
+from ..core.far_disk import within
 from ..core.record import PREFIX
 from ..core.session import STILL
 from ..scene import lens, metadata, sets, stage_gear
@@ -37,8 +38,10 @@ class ASSETIZE_OT_import_session(bpy.types.Operator):
         chosen = context.scene.assetize
         wanted = Wanted(splats=chosen.import_splats, points=chosen.import_points, props=chosen.import_props,
                         light=chosen.import_light)  # fmt: skip
+        folder = Path(bpy.path.abspath(self.directory))
         try:
-            made = import_session(Path(bpy.path.abspath(self.directory)), context.scene, wanted)
+            within(folder, folder.exists)  # what follows reads it all, on Blender's main thread
+            made = import_session(folder, context.scene, wanted)
         except AddonError as error:
             return tell(self, error)
         for problem in made.problems:
@@ -74,6 +77,11 @@ class ASSETIZE_OT_mark_assets(_OnProps, bpy.types.Operator):
     bl_label = "Mark as Assets"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            for folder in {stage_gear.session_folder(prop) for prop in _props(context)} - {None}:
+                within(folder, folder.exists)
+        except AddonError as error:
+            return tell(self, error)
         for prop in _props(context):
             folder = stage_gear.session_folder(prop)
             crop = folder / "props" / f"{prop[PREFIX + 'id']}.png" if folder else None
@@ -164,8 +172,11 @@ class ASSETIZE_OT_export_record(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         record = metadata.edited_record(context.object)
         path = Path(bpy.path.abspath(self.filepath)).with_suffix(".json")
+        text = json.dumps(record, ensure_ascii=False, indent=2)
         try:
-            path.write_text(json.dumps(record, ensure_ascii=False, indent=2), encoding="utf-8")
+            within(path, lambda: path.write_text(text, encoding="utf-8"))
+        except AddonError as error:
+            return tell(self, error)
         except OSError as error:
             self.report({"ERROR"}, f"{path}: {error.strerror}")
             return {"CANCELLED"}
@@ -183,7 +194,11 @@ class ASSETIZE_OT_show_still(bpy.types.Operator):
         root = settings.active_root(context)
         folder = stage_gear.session_folder(root) if root is not None else None
         path = folder / STILL if folder is not None else None
-        if path is None or not path.is_file():
+        try:
+            there = path is not None and within(path, path.is_file)
+        except AddonError as error:
+            return tell(self, error)
+        if not there:
             self.report({"ERROR"}, _("The session's folder is gone"))
             return {"CANCELLED"}
         image = bpy.data.images.load(str(path), check_existing=True)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
+sys.path.append(str(ROOT / "tests" / "fakes"))
 HAS_BPY = importlib.util.find_spec("bpy") is not None
 
 
@@ -37,3 +40,22 @@ def maker() -> ModuleType:
 def session_folder(tmp_path_factory: pytest.TempPathFactory, maker: ModuleType) -> Path:
     """The analytic session. Read only; copy it to change it."""
     return maker.make_session(tmp_path_factory.mktemp("outputs") / "set")
+
+
+@pytest.fixture
+def service() -> Iterator[Any]:
+    from stand_in_worker import Service
+
+    made = Service()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A folder on a share that is off; whoever asks it on the main thread fails."""
+    from dead_share import DeadShare
+
+    share = DeadShare(monkeypatch, tmp_path / "share")
+    yield share
+    share.answer.set()

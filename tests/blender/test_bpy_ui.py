@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import bpy
@@ -16,8 +17,12 @@ import pytest
 import blender_addon
 from blender_addon import cli
 from blender_addon.core import engines as core_engines
+from blender_addon.core import far_disk
 from blender_addon.core.client import Worker
+from blender_addon.core.errors import AddonError
 from blender_addon.core.jobs import Job
+from blender_addon.core.worker import WorkerCommand
+from blender_addon.scene import sets
 from blender_addon.ui import engines, jobs, operators, panels, preferences, rois, settings, thumbnail, translations
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -332,8 +337,8 @@ def test_image_runs_to_the_end_in_background(addon, session_folder, tmp_path, mo
     script = tmp_path / "python_fake.py"
     line = json.dumps({"event": "job.finished", "folder": str(session_folder), "exit_code": 0, "error": None})
     script.write_text(f"import sys\nopen({str(tmp_path / 'argv')!r}, 'w').write(' '.join(sys.argv))\nprint({line!r})\n")
-    command = operators.find_worker.__globals__["WorkerCommand"]((sys.executable, str(script)))
-    monkeypatch.setattr(operators, "find_worker", lambda preferred: command)
+    command = WorkerCommand((sys.executable, str(script)))
+    monkeypatch.setattr(jobs, "find_worker", lambda: command)
     monkeypatch.setattr(operators.jobs, "output_root", lambda: tmp_path / "out")
     still = session_folder / "plate/still.png"
     assert bpy.ops.assetize.image(filepath=str(still)) == {"FINISHED"}
@@ -344,8 +349,8 @@ def test_image_runs_to_the_end_in_background(addon, session_folder, tmp_path, mo
 def test_a_worker_that_is_killed_is_told_and_nothing_is_imported(addon, tmp_path, monkeypatch):
     script = tmp_path / "python_fake.py"
     script.write_text("import os\nprint('{\"event\": \"session\", \"folder\": \"/f\"}', flush=True)\nos._exit(137)\n")
-    command = operators.find_worker.__globals__["WorkerCommand"]((sys.executable, str(script)))
-    monkeypatch.setattr(operators, "find_worker", lambda preferred: command)
+    command = WorkerCommand((sys.executable, str(script)))
+    monkeypatch.setattr(jobs, "find_worker", lambda: command)
     still = tmp_path / "still.png"
     still.write_bytes(b"x")
     with pytest.raises(RuntimeError, match=r"ended before its time \(exit code 137\).*finished stages are kept"):
@@ -406,10 +411,43 @@ def test_the_package_passes_blenders_validator(tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_thumbnail_is_looked_for_and_forgotten(addon, session_folder, tmp_path):
+def test_a_thumbnail_is_looked_for_and_forgotten(addon, session_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(thumbnail, "NEAR_S", 5.0)  # a loaded machine starts a thread late
     assert thumbnail.icon_of(tmp_path / "none.png") == 0
     still = session_folder / "plate/still.png"
     assert thumbnail.icon_of(still) == thumbnail.icon_of(still)  # icons have numbers in a window only
     assert len(thumbnail._previews[0]) == 1
     thumbnail.forget()
     assert not thumbnail._previews and not thumbnail._looked
+
+
+def test_no_button_stands_still_for_a_share_that_is_off(imported, addon, dead, monkeypatch):
+    monkeypatch.setattr(far_disk, "PATIENCE_S", 0.1)
+    share = dead.root
+    select(imported)
+    monkeypatch.setattr(preferences._Defaults, "output_root", str(share / "out"))
+    for item in (imported, sets.set_of(imported)):
+        item["assetize_folder"] = str(share / "set")
+    for call in (lambda: bpy.ops.assetize.import_session(directory=str(share / "set")),
+                 lambda: bpy.ops.assetize.image(filepath=str(share / "still.png")),
+                 lambda: bpy.ops.assetize.open_report(directory=str(share / "set")),
+                 lambda: bpy.ops.assetize.show_still(),
+                 lambda: bpy.ops.assetize.mark_assets(),
+                 lambda: bpy.ops.assetize.export_record(filepath=str(share / "record.json")),
+                 lambda: bpy.ops.assetize.worker_start()):  # fmt: skip
+        started = time.monotonic()
+        with pytest.raises(RuntimeError, match="does not answer"):
+            call()
+        assert time.monotonic() - started < 2.0
+    monkeypatch.setattr(preferences._Defaults, "worker", str(share / "assetize"))
+    with pytest.raises(AddonError, match="does not answer"):
+        jobs.find_worker()
+    assert dead.asked >= 8
+
+
+def test_a_panel_is_drawn_though_the_stills_disk_is_off(addon, dead):
+    still = dead.root / "still.png"
+    started = time.monotonic()
+    assert all(thumbnail.icon_of(still) == 0 for _ in range(50))
+    assert time.monotonic() - started < 1.0 and dead.asked == 1, "one look, however often it is drawn"
+    thumbnail.forget()

@@ -416,6 +416,36 @@ def test_a_folder_that_cannot_be_made(
     assert code == 3 and "cannot be written" in said and "ASSETIZE_WEIGHTS_DIR" in said
 
 
+@pytest.mark.parametrize("number", [5, 32, 1224])
+def test_weights_that_a_worker_has_open_under_windows(
+    install: Install, server: WeightServer, place: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(path: Path, *more: Path) -> None:
+        fault = PermissionError(13, "Zugriff verweigert", str(path), None, *map(str, more))
+        fault.winerror = number  # type: ignore[attr-defined,unused-ignore]
+        raise fault
+
+    real_unlink, real_replace = Path.unlink, Path.replace
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        return refuse(path) if path == place else real_unlink(path, missing_ok)
+
+    def rename(path: Path, target: Path) -> Path | None:
+        return refuse(path, target) if Path(target) == place else real_replace(path, target)
+
+    assert install()[0] == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        patch.setattr(Path, "replace", rename)
+        code, said = install(action="remove")
+        assert code == 3 and place.is_file() and registry.missing_parts(fake_weights.net("")) == []
+        assert f"{NAME} is in use" in said and "Close Blender" in said and "then remove again" in said
+        place.write_bytes(b"half")  # what replaces it meets the same
+        code, said = install("--language", "zh")
+        assert code == 3 and "关闭 Blender" in said and "再次安装" in said
+    assert install(action="remove")[0] == 0 and nothing_in_place(place)
+
+
 def test_two_installs_at_once(install: Install, place: Path) -> None:
     place.parent.mkdir(parents=True)
     with filelock.FileLock(place.parent / ".lock"):

@@ -26,6 +26,8 @@ from worker.weights import sentences, source, store
 from worker.weights.download import download
 from worker.weights.store import Receipt
 
+# ERROR_ACCESS_DENIED (what a mapped file answers), SHARING_VIOLATION, LOCK_VIOLATION, USER_MAPPED_FILE
+_HELD_WINDOWS = {5, 32, 33, 1224}
 _SPARE_BYTES = 200 * 2**20  # a disk filled to the last byte troubles everything else on it
 _PARTS = ".partial"
 _TENSOR_FILES = (".safetensors", ".pt", ".pth")
@@ -54,7 +56,7 @@ def bring(engine: str, files: Iterable[WeightFile], way: Way, on_bytes: OnBytes)
     if not absent:
         return []
     folder = store.root() / engine
-    with _writing(folder), _alone(engine, folder):
+    with _writing(folder, "install", "安装"), _alone(engine, folder):
         _check_space(folder, absent)
         if way.taken_from is not None:
             found = _found_in(way.taken_from, absent)
@@ -75,7 +77,7 @@ def remove(engine: str) -> int:
     folder, freed = store.root() / engine, 0
     if not folder.is_dir():
         return 0
-    with _writing(folder), _alone(engine, folder):
+    with _writing(folder, "remove", "移除"), _alone(engine, folder):
         for path in sorted(folder.rglob("*"), reverse=True):
             if path.is_file() and not (path.suffix == ".json" and store.receipt_of(path.with_suffix(""))):
                 if path.name != _LOCK:
@@ -230,14 +232,24 @@ def _alone(engine: str, folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """A folder that cannot be written, or a full disk, is told in a sentence."""
+def _writing(folder: Path, verb: str, zh: str) -> Iterator[None]:
+    """A folder that cannot be written, a full disk, a file that is held: told in a sentence."""
     try:
         yield
     except OSError as fault:
         if fault.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
             raise sentences.disk_full(folder, 0) from None
+        if (held := _held(fault)) is not None:
+            raise sentences.in_use(held, verb, zh) from None
         raise sentences.unwritable(folder, fault.strerror or str(fault)) from None
+
+
+def _held(fault: OSError) -> Path | None:
+    """The file that a process has open, where Windows refused to delete or replace it for that."""
+    if getattr(fault, "winerror", None) not in _HELD_WINDOWS:
+        return None
+    paths = [Path(name) for name in (fault.filename2, fault.filename) if isinstance(name, str)]
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _check_space(folder: Path, files: list[WeightFile]) -> None:

@@ -180,3 +180,16 @@ def busy(engine: str) -> WeightsError:
         f"“{engine}” is being installed by another Assetize at this moment. Wait until it is done.",
         f"另一个 Assetize 正在安装“{engine}”，请等待其完成。",
     )
+
+
+def in_use(path: Path, verb: str, zh: str) -> WeightsError:
+    """Windows neither deletes nor replaces a file that a process has open. `verb`, `zh`: what to do again then."""
+    return WeightsError(
+        "weights.in_use",
+        f"{path.name} is in use, and Windows lets nobody change it meanwhile: a running worker has it open, or a virus "
+        "scanner does. Close Blender, or stop the worker (Stop Worker in its panel, Ctrl+C in its terminal), then "
+        f"{verb} again. If no worker runs, give yourself the right to write in {path.parent}.",
+        f"{path.name} 正在使用中，Windows 不允许更改：工作进程（或杀毒软件）正打开它。请关闭 Blender，"
+        f"或停止工作进程（面板中的“停止工作进程”，或在其终端按 Ctrl+C），然后再次{zh}。"
+        f"若没有工作进程在运行，请取得 {path.parent} 的写入权限。",
+    )

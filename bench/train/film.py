@@ -318,7 +318,7 @@ def film_table(st: Furnisher, aspect: float) -> dict:
         if np.hypot(at[0] - eye[0], at[1] - eye[1]) < 0.3 + 0.2 * (pitch < 0.4):
             continue
         far = [np.hypot(at[0] - a, at[1] - b) - w / 2 for a, b, w in placed]
-        if all(d > 0.1 for d in far):
+        if all(d > 0.14 for d in far):
             placed.append((*at, small_thing(st, *at, z, r.uniform(0, 6.3))))
     warm = np.array([1, r.uniform(0.75, 1), r.uniform(0.5, 1)])
     a, up = yaw + r.uniform(-2.4, 2.4), r.uniform(0.5, 1.6)

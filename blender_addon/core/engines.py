@@ -57,6 +57,11 @@ def place(engine: Engine) -> str:
     return str(engine["device"]) if not need else f"{engine['device']}, {need / 1024:.1f} GB"
 
 
+def heeds(engine: Engine) -> list[str]:
+    """Options of a run that this engine heeds and others of its stage may not."""
+    return [str(option) for option in engine.get("heeds") or []]
+
+
 def chosen(engines: list[Engine], stage: str, name: str) -> Engine | None:
     """The engine of that name; for `auto` the one that the worker would take now."""
     here = of_stage(engines, stage)

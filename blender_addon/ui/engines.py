@@ -34,6 +34,12 @@ def name_of(owner: Any, stage: str) -> str:
     return said or "auto"
 
 
+def heeded(owner: Any, stage: str, option: str) -> bool:
+    """Whether the chosen engine heeds an option; True where nobody has told us of that engine yet."""
+    engine = engines.chosen(_known(), stage, name_of(owner, stage))
+    return engine is None or option in engines.heeds(engine)
+
+
 def entries(stage: str, keep: str = "auto") -> list[tuple[str, str, str, str, int]]:
     """The list's lines; `keep` is in it even where the worker does not (yet) tell of it."""
     made = [("auto", "Automatic", "The best engine that is installed, fits this machine and is licensed", "NONE", 0)]
@@ -79,7 +85,7 @@ def _set(stage: str) -> Any:
 
 
 def draw(layout: Any, owner: Any, language: str, sentence: Any, lines: Any) -> None:
-    """One row a stage; below it who would do it, on what terms and where, or why it cannot.
+    """One row a stage; below it who would do it, on what terms and where, or why it cannot; switches that it heeds.
 
     `sentence` draws a message with its remedy, `lines` parts a text.
     """
@@ -101,4 +107,7 @@ def draw(layout: Any, owner: Any, language: str, sentence: Any, lines: Any) -> N
         if name != "auto" or not free:
             for line in lines(engines.licence(engine)):
                 column.label(text=line, icon="BLANK1", translate=False)
+        for option in engines.heeds(engine):
+            if hasattr(owner, option):
+                layout.prop(owner, option)
         layout.separator(factor=0.5)

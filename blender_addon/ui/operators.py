@@ -119,8 +119,7 @@ class ASSETIZE_OT_image(bpy.types.Operator):
         chosen = self._options(context, source.name)
         arguments = ["run", "--input", str(source), "--output_root", str(jobs.output_root()), "--no_blend",
                      "--max_props", str(chosen["max_props"]), "--seed", str(chosen["seed"])]  # fmt: skip
-        arguments += [flag for key, flag in (("skip_scene", "--skip_scene"), ("skip_geometry", "--skip_geometry"))
-                      if chosen[key]]  # fmt: skip
+        arguments += [f"--{key}" for key in ("skip_scene", "skip_geometry", "geometry_tiles") if chosen[key]]
         arguments += [word for box in chosen["rois"] for word in ("--roi", ",".join(map(str, box)))]
         arguments += [word for stage, name in chosen["engines"].items() for word in ("--engine", f"{stage}={name}")]
         arguments += ["--lens_mm", str(chosen["lens_mm"])] if "lens_mm" in chosen else []

@@ -37,6 +37,11 @@ class ASSETIZE_Settings(bpy.types.PropertyGroup):
     skip_geometry: bpy.props.BoolProperty(name="Skip depth", description="No depth, and nothing that needs it")
     max_props: bpy.props.IntProperty(name="Props at most", default=8, min=0, max=64)
     seed: bpy.props.IntProperty(name="Seed", default=0, min=0)
+    geometry_tiles: bpy.props.BoolProperty(
+        name="Finer depth in tiles",
+        description="Look through the still again in overlapping tiles: finer depth and up to 3 million points, "
+        "for many times the time",
+    )
     use_lens: bpy.props.BoolProperty(name="I know the lens")
     lens_mm: bpy.props.FloatProperty(name="Focal length (36 mm)", default=35.0, min=1.1, max=1999.0)
     rois: bpy.props.CollectionProperty(type=ASSETIZE_Roi)
@@ -122,6 +127,7 @@ def options(settings: ASSETIZE_Settings, studio: dict[str, str], language: str, 
         "skip_geometry": settings.skip_geometry,
         "max_props": settings.max_props,
         "seed": settings.seed,
+        "geometry_tiles": settings.geometry_tiles and engines.heeded(settings, "geometry", "geometry_tiles"),
         "no_blend": True,  # the scene is built here
         "language": "zh" if language.startswith("zh") else "en",
         "rois": [[box.x, box.y, box.width, box.height] for box in settings.rois if box.image in ("", image_name)],

@@ -107,6 +107,10 @@ _ZH = {
     "Earlier": "提前",
     "Engines": "引擎",
     "Fetching %d MB": "正在获取 %d MB",
+    "Finer depth in tiles": "分块精细深度",
+    "Look through the still again in overlapping tiles: finer depth and up to 3 million points, "
+    "for many times the time":
+        "以重叠分块再次分析静帧：深度更精细，点数可达三百万，但耗时成倍增加",
     "Forget all boxes, or the one of that number": "清除全部方框，或指定编号的方框",
     "Geometry": "几何",
     "Give the selected props a passive rigid body with a convex hull": "为所选道具添加凸包被动刚体",

@@ -176,6 +176,40 @@ def test_engines_tell_their_licence_and_why_not(addon, monkeypatch):
     assert core_engines.chosen(ENGINES[1:], "geometry", "auto") is None
 
 
+class Layout:
+    """Writes down what a panel draws; every part of a layout is the same one."""
+
+    def __init__(self):
+        self.props = []
+
+    def prop(self, owner, name, **how):
+        self.props.append(name)
+
+    def __getattr__(self, name):
+        return lambda *args, **how: self
+
+
+def test_tiles_are_offered_where_the_engine_looks_through_them(addon, monkeypatch):
+    chosen = addon.assetize
+    tiled = {**ENGINES[1], "heeds": ["geometry_tiles", "an option of tomorrow"]}
+    monkeypatch.setattr(jobs.board(), "engines", [tiled, ENGINES[0]])
+
+    def shown(owner):
+        layout = Layout()
+        engines.draw(layout, owner, "en", lambda *said: None, lambda text: [text])
+        return [name for name in layout.props if not name.startswith("pick_")]
+
+    chosen.geometry_tiles = True
+    for engine, offered in (("embedded", False), ("finer", True), ("auto", False)):
+        chosen.pick_geometry = engine
+        assert shown(chosen) == ["geometry_tiles"] * offered
+        assert settings.options(chosen, {}, "en", "a")["geometry_tiles"] is offered, "a hidden switch does nothing"
+    monkeypatch.setattr(jobs.board(), "engines", [])
+    assert settings.options(chosen, {}, "en", "a")["geometry_tiles"], "before the worker has told of its engines"
+    chosen.geometry_tiles = False
+    assert not settings.options(chosen, {}, "en", "a")["geometry_tiles"]
+
+
 def test_a_command_is_copied_as_it_is_typed(tmp_path):
     command = "assetize engines install x"
     assert operators.as_typed(command, ROOT, False) == "python3 install/bootstrap.py engines install x"
@@ -341,9 +375,11 @@ def test_image_runs_to_the_end_in_background(addon, session_folder, tmp_path, mo
     monkeypatch.setattr(jobs, "find_worker", lambda: command)
     monkeypatch.setattr(operators.jobs, "output_root", lambda: tmp_path / "out")
     still = session_folder / "plate/still.png"
+    addon.assetize.geometry_tiles = True
     assert bpy.ops.assetize.image(filepath=str(still)) == {"FINISHED"}
     assert "set camera" in bpy.data.objects
-    assert f"--input {still}" in (tmp_path / "argv").read_text()
+    said = (tmp_path / "argv").read_text()
+    assert f"--input {still}" in said and "--geometry_tiles" in said and "--skip_scene" not in said
 
 
 def test_a_worker_that_is_killed_is_told_and_nothing_is_imported(addon, tmp_path, monkeypatch):

@@ -117,3 +117,8 @@ def test_a_broken_consent_file_accepts_nothing(fakes: None) -> None:
         assert registry.accepted_engines() == frozenset()
     path.write_text('["closed"]')
     assert registry.accepted_engines() == {"closed"}
+
+
+def test_whose_switch_for_tiles_a_panel_shows() -> None:
+    rows = [registry.describe(card, Machine(8, 64000), frozenset()) for card in registry.all_cards()]
+    assert {row["name"] for row in rows if "geometry_tiles" in row["heeds"]} == {"dust3r", "mast3r"}

@@ -46,7 +46,8 @@ class EngineCard:
     memory, the driver's own share (about 500 MB with CUDA) included. `tier_devices` narrows `devices` for a tier (half
     precision on the GPU only, say); a tier that is not in it runs on all of `devices`. `named_only`: devices that
     `auto` leaves alone, because it would take hours there. `timeout_s`: the stage's time limit with this engine, where
-    the stage's own would be too short.
+    the stage's own would be too short. `heeds`: options of a run that this engine heeds and others of its stage do not
+    ("geometry_tiles"); a panel shows their switches beside it.
     """
 
     name: str
@@ -61,6 +62,7 @@ class EngineCard:
     tier_devices: dict[str, tuple[str, ...]] = field(default_factory=dict)
     named_only: tuple[str, ...] = ()
     timeout_s: float | None = None
+    heeds: tuple[str, ...] = ()
     priority: int = 0  # `auto` takes the highest that is installed, fits and is accepted
     needs: tuple[str, ...] = ()  # importable modules
     own_check: str = ""  # "package.module:function" listing what else is missing; for engines installed elsewhere

@@ -305,6 +305,7 @@ def describe(card: EngineCard, machine: Machine, accepted: frozenset[str]) -> di
         "device": place[0] if place else None,
         "tier": place[1] if place else None,
         "memory_mb": dict(card.memory_mb),
+        "heeds": list(card.heeds),
         "licence_code": card.licence.code,
         "licence_weights": card.licence.weights,
         "commercial_use": card.licence.commercial,

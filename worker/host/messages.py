@@ -80,6 +80,7 @@ def card_from_json(value: Message) -> EngineCard:
             "devices": tuple(value["devices"]),
             "tier_devices": {tier: tuple(devices) for tier, devices in value["tier_devices"].items()},
             "named_only": tuple(value["named_only"]),
+            "heeds": tuple(value["heeds"]),
             "needs": tuple(value["needs"]),
         }
     )

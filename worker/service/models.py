@@ -126,6 +126,7 @@ class Engine(Model):
     device: str | None
     tier: str | None
     memory_mb: dict[str, int]
+    heeds: list[str]
     licence_code: str
     licence_weights: str | None
     commercial_use: str

@@ -41,6 +41,7 @@ def _card(
         # Half precision is the GPU's; what a processor or Apple's GPU does there was not tried.
         tier_devices={"full": ("cuda",), "low": ("cuda",), "fp32": ("mps", "cpu")},
         timeout_s=1800.0,  # thirty tiles on a slow processor
+        heeds=("geometry_tiles",),
         priority=priority,
         needs=("torch", "safetensors"),
         install_hint=f"assetize engines install {name}",

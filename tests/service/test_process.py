@@ -95,6 +95,29 @@ def test_announce_file_is_private_true_and_withdrawn(serve: Callable[..., Servic
     assert not path.exists()
 
 
+def test_a_kept_token_outlives_the_service_and_is_told_nowhere_else(
+    serve: Callable[..., Service], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    tokens = []
+    for words in (["--token-file"], ["--token_file", tmp_path / "farm"], ["--token_file"], []):
+        service = serve(*words)
+        tokens.append(service.announced["token"])
+        assert service("GET", "/jobs").status_code == 200
+        service("POST", "/shutdown", json={"pid": service.process.pid})
+        said, _ = service.process.communicate(timeout=10)
+        assert tokens[-1] not in said
+    assert tokens[0] == tokens[2] and len(set(tokens)) == 3
+    assert (tmp_path / "farm").read_text().strip() == tokens[1]
+    if sys.platform == "linux":
+        assert (tmp_path / "config" / "assetize" / "service_token").read_text().strip() == tokens[0]
+        (tmp_path / "farm").chmod(0o644)
+        words = ["serve", "--state_dir", tmp_path / "s", "--token_file", tmp_path / "farm"]
+        line = [sys.executable, "-m", "fake_plan", *words]
+        open_to_all = subprocess.run(line, capture_output=True, text=True, timeout=20)
+        assert open_to_all.returncode == 2 and "chmod 600" in open_to_all.stderr and tokens[1] not in open_to_all.stderr
+
+
 def test_one_service_a_state_folder(serve: Callable[..., Service], tmp_path: Path) -> None:
     serve()
     second = subprocess.run(

@@ -19,6 +19,7 @@ from worker.errors import ExitCode, InputError, OutputError
 from worker.pipeline import folder as folders
 from worker.pipeline.plan import Plan
 from worker.service.announce import announce, default_state_dir, make_private, withdraw
+from worker.service.kept_token import default_file, kept
 
 _PARENT_POLL_S = 0.5
 
@@ -35,6 +36,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-a
     add("--max_upload_mb", type=int, default=512, metavar="MB", help="the largest request (default 512)")
     add("--workers", type=int, default=1, metavar="N", help="jobs at the same time (default 1)")
     add("--parent_pid", type=int, default=None, metavar="PID", help="end when this process ends")
+    add("--token_file", type=Path, nargs="?", const=default_file(), default=None, metavar="FILE",
+        help="keep one token over restarts, in this file or, without FILE, in the settings folder; made where there "
+        "is none (default: a new token at each start)")  # fmt: skip
     add("--json", action="store_true", help="announce as a JSON line on standard output")
     parser.set_defaults(do=do)
 
@@ -53,7 +57,7 @@ def do(arguments: argparse.Namespace, plan: Plan) -> int:
     try:
         listener = _bind(arguments.host, arguments.port)
         port = listener.getsockname()[1]
-        token = secrets.token_urlsafe(32)
+        token = kept(arguments.token_file.absolute()) if arguments.token_file else secrets.token_urlsafe(32)
         settings = Settings(
             state_dir, arguments.output_root.absolute(), token, [path.absolute() for path in arguments.allow],
             LOOPBACK | {arguments.host}, arguments.max_upload_mb << 20, arguments.workers,

@@ -1,7 +1,7 @@
 """The whole pipeline with its native engines under random weights: files, frames and seconds, not pictures.
 
     python -m bench.gpu.pipeline [--engine geometry=dust3r --engine scene=sharp --engine props=trellis]
-                                 [--json FILE] [STILL ...]
+                                 [--json FILE] [--seconds 600] [STILL ...]
 
 Weights are drawn once into a scratch folder, under the official names and shapes; the stills then go through the front
 door as one batch, so that the second one finds its engines warm. Nothing is downloaded and no result means anything.
@@ -26,6 +26,8 @@ from worker.engines import registry
 from worker.engines.card import EngineCard, WeightFile
 from worker.engines.trellis.config import TrellisConfig
 from worker.nn.checkpoint import TensorSpec
+from worker.session import atomic
+from worker.session.model import Session
 from worker.weights.install import manifest_of
 from worker.weights.store import Receipt, path_of, receipt_path, receipt_text
 
@@ -37,6 +39,8 @@ BIASES = {
     "sharp": {r"head\.4\.bias$": 0.3},
     "trellis": {r"^out_layer\.2\.bias$": -1.0},
 }
+
+NOTHING = dict.fromkeys(("state", "engine", "tier", "seconds", "peak_gpu_memory_mb"))
 
 _RELEASED = TrellisConfig()
 _SAMPLER = {"name": "FlowEulerGuidanceIntervalSampler", "params": {"steps": 25, "cfg_strength": 5.0}}
@@ -89,24 +93,49 @@ def write_weights(card: EngineCard, file: WeightFile, device: str) -> None:
     receipt_path(path).write_text(receipt_text(Receipt(path.stat().st_size, "0" * 64, "drawn")), encoding="utf-8")
 
 
-def run_batch(stills: list[Path], engines: list[str], out: Path, extra: list[str]) -> tuple[int, float]:
+def run_batch(
+    stills: list[Path], engines: list[str], out: Path, extra: list[str], limit_s: float
+) -> tuple[int | None, float]:
+    """(exit code, seconds); no code where it took too long, and what is there by then is told."""
     line = [sys.executable, "-m", "worker", "batch", *map(str, stills), "--output_root", str(out), "--no_blend"]
     for engine in engines:
         line += ["--engine", engine]
     start = time.perf_counter()
-    answer = subprocess.run([*line, *extra], cwd=ROOT)
-    return answer.returncode, time.perf_counter() - start
+    try:
+        code = subprocess.run([*line, *extra], cwd=ROOT, timeout=limit_s).returncode
+    except subprocess.TimeoutExpired:
+        code = None
+    return code, time.perf_counter() - start
 
 
 def judge(folder: Path) -> dict[str, Any]:
-    """What one session says of its stages; raises nothing, a missing session is told."""
-    session = json.loads((folder / "session.json").read_text(encoding="utf-8"))
-    keep = ("state", "engine", "device", "tier", "seconds", "peak_memory_mb", "peak_gpu_memory_mb", "quality")
+    """What one session says of its stages, and what is wrong with it: its schema, files missing or changed."""
+    try:
+        text = (folder / "session.json").read_text(encoding="utf-8")
+    except OSError as fault:
+        return {"props": 0, "stages": {}, "wrong": [str(fault)]}
+    session = json.loads(text)
+    keep = ("state", "engine", "device", "tier", "attempts", "seconds", "peak_memory_mb", "peak_gpu_memory_mb",
+            "quality")  # fmt: skip
     stages = {name: {key: stage.get(key) for key in keep} for name, stage in session["stages"].items()}
     for name, stage in session["stages"].items():
         stages[name]["warnings"] = [warning["en"] for warning in stage["warnings"]]
         stages[name]["error"] = (stage["error"] or {}).get("en")
-    return {"props": len((session.get("scene") or {}).get("props", [])), "stages": stages}
+    props = (session.get("scene") or {}).get("props", [])
+    return {"props": len(props), "stages": stages, "wrong": faults(folder, text)}
+
+
+def faults(folder: Path, text: str) -> list[str]:
+    try:
+        session = Session.model_validate_json(text)
+    except ValueError as fault:
+        return [str(fault)]
+    wrong = [f"{name}: {stage.state.value}" for name, stage in session.stages.items() if stage.error]
+    for stage in session.stages.values():
+        for name, sha256 in stage.outputs.items():
+            if not (folder / name).is_file() or atomic.sha256_of(folder / name) != sha256:
+                wrong.append(f"{name} is not what its stage wrote")
+    return wrong
 
 
 def main() -> None:
@@ -115,6 +144,7 @@ def main() -> None:
     parser.add_argument("--engine", action="append", dest="engines")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--scratch", type=Path, help="where weights and sessions go (default: a temporary folder)")
+    parser.add_argument("--seconds", type=float, default=600, help="for the stills")
     arguments, extra = parser.parse_known_args()
     engines = arguments.engines or list(NATIVE)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -131,17 +161,18 @@ def main() -> None:
                 start = time.perf_counter()
                 write_weights(card, file, device)
                 print(f"drew {card.name}/{file.name} in {time.perf_counter() - start:.1f} s", flush=True)
-        code, seconds = run_batch(arguments.stills, engines, scratch / "out", extra)
+        code, seconds = run_batch(arguments.stills, engines, scratch / "out", extra, arguments.seconds)
         found = {still.stem: judge(scratch / "out" / still.stem) for still in arguments.stills}
     print(f"\nexit code {code}, {seconds:.1f} s for {len(found)} stills on {device}\n")
-    names_of_stages = next(iter(found.values()))["stages"]
+    names_of_stages = list(dict.fromkeys(name for session in found.values() for name in session["stages"]))
     print(f"{'stage':12} {'engine':10} {'tier':6}" + "".join(f"{still:>24}" for still in found))
     for name in names_of_stages:
-        row = [session["stages"][name] for session in found.values()]
+        row = [session["stages"].get(name, NOTHING) for session in found.values()]
         cells = [f"{s['state']} {s['seconds'] or 0:.2f} s {s['peak_gpu_memory_mb'] or 0:.0f} MB" for s in row]
         head = f"{name:12} {row[0]['engine'] or '':10} {row[0]['tier'] or '':6}"
         print(head + "".join(f"{cell:>24}" for cell in cells))
     for still, session in found.items():
+        print(f"{still}: {session['props']} props; wrong: {session['wrong'] or 'nothing'}")
         for name, stage in session["stages"].items():
             for text in filter(None, [stage["error"], *stage["warnings"]]):
                 print(f"{still}/{name}: {text}")

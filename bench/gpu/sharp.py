@@ -1,6 +1,6 @@
 """SHARP on a GPU, random weights: ours beside Apple's own code in one run. Speed by step, memory by tier, parity.
 
-    python -m bench.gpu.sharp --extra FOLDER [--tiny] [--out FOLDER]
+    python -m bench.gpu.sharp --extra FOLDER [--quick] [--tiny] [--out FOLDER]
 
 FOLDER (default .gpu/sharp, which git ignores) holds Apple's `sharp` package and the wheels it needs (timm, plyfile);
 without it only ours is measured. --tiny tries every step on a CPU with a small twin. The part `stage` needs the
@@ -275,6 +275,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--extra", type=Path, default=Path(".gpu/sharp"))
     parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="ours alone, three precisions, no rendered views")
     parser.add_argument("--out", type=Path, default=os.environ.get("OUT"))
     words = parser.parse_args()
     words.out = Path(words.out) if words.out else None
@@ -306,7 +307,7 @@ def main() -> None:
         with part("weights"):
             weights = dict(state(config))
             torch.save(weights, path)
-        if words.extra and not words.tiny:
+        if words.extra and not words.tiny and not words.quick:
             with part("upstream"):
                 theirs = upstream_part(words, weights, image)
                 RESULT["upstream"] = theirs["times"]
@@ -322,6 +323,8 @@ def main() -> None:
         }
         if words.tiny:  # half floats take a CPU minutes
             ways = {name: ways[name] for name in ("fp32",)}
+        elif words.quick:
+            ways = {name: ways[name] for name in ("fp32", "full", "low")}
         for name, (execution, tf32) in ways.items():
             with part(name):
                 times, clouds[name], _ = ours_part(name, execution, config, path, words.device, image, tf32, runs)
@@ -337,7 +340,7 @@ def main() -> None:
     with part("views"):
         size = (image.shape[0] // 2, image.shape[1] // 2)
         K = np.array([[FOCAL / 2, 0, size[1] / 2], [0, FOCAL / 2, size[0] / 2], [0, 0, 1]], np.float32)
-        for aside in (0.0, 0.08):
+        for aside in () if words.quick else (0.0, 0.08):
             reference = rendered(clouds["fp32"], K, size, aside)
             for name in set(clouds) - {"fp32"}:
                 RESULT[f"psnr_{name}_{aside}"] = psnr_db(rendered(clouds[name], K, size, aside), reference)

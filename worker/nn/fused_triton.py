@@ -65,11 +65,13 @@ if triton is not None:
 
 
 def modulate(x: Tensor, scale: Tensor, shift: Tensor, eps: float, plus_one: bool) -> Tensor:
-    """Layer norm of (B, L, C), times scale (plus one), plus shift; both (B, 1, C) or (C,)."""
-    x, scale, shift = x.contiguous(), scale.contiguous(), shift.contiguous()
+    """Layer norm of (B, L, C), times scale (plus one), plus shift; both (B, 1, C) or (C,), or views of one tensor."""
+    x = x.contiguous()
+    if scale.stride() != shift.stride() or scale.stride(-1) != 1:
+        scale, shift = scale.contiguous(), shift.contiguous()
     width = x.shape[-1]
     out = torch.empty_like(x)
-    stride = width if scale.numel() > width else 0
+    stride = scale.stride(0) if scale.numel() > width else 0
     _modulate_kernel[(x.numel() // width,)](
         x, scale, shift, out, x.shape[-2], stride, eps,
         WIDTH=width, PADDED=triton.next_power_of_2(width), PLUS_ONE=plus_one,
@@ -110,7 +112,7 @@ def agrees(device: torch.device, dtype: torch.dtype = torch.float16) -> bool:
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=random).to(device, dtype)
 
-    x, scale, shift = 3 + draw(2, 5, 48), draw(2, 1, 48), draw(2, 1, 48)
+    x, (scale, shift) = 3 + draw(2, 5, 48), draw(2, 1, 96).chunk(2, dim=-1)
     plain = torch.nn.functional.layer_norm(x.float(), (48,), eps=1e-6)
     packed, gamma = draw(2, 7, 3, 3, 24), draw(2, 3, 24).float()
     heads = torch.nn.functional.rms_norm(packed[:, :, :2].float(), (24,), eps=_TINY) * gamma

@@ -13,6 +13,7 @@ from worker.arrays import F32
 from worker.engines.dust3r.config import Dust3rConfig
 from worker.engines.dust3r.network import Dust3r
 from worker.nn.checkpoint import load_into, open_checkpoint
+from worker.nn.cuda_graph import Captured
 
 # Second names of tied tensors, which only some files carry, and MASt3R's heads of local features.
 NOT_NEEDED = (
@@ -45,7 +46,7 @@ class Runner:
 
     def __init__(self, network: Dust3r, device: str, graphs: bool) -> None:
         self._network, self._device, self._use_graphs = network, torch.device(device), graphs
-        self._graphs: dict[tuple[int, ...], tuple[torch.cuda.CUDAGraph, Tensor, tuple[Tensor, Tensor]]] = {}
+        self._graphs: dict[tuple[int, ...], Captured[tuple[Tensor, Tensor]]] = {}
         # TensorFloat-32 would round the head's fp32 to 10 bits; searching for kernels would make runs differ.
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
@@ -70,24 +71,13 @@ class Runner:
 
     def _replayed(self, image: Tensor) -> tuple[Tensor, Tensor]:
         shape = tuple(image.shape)
-        found = self._graphs.pop(shape, None) or self._capture(image)
+        found = self._graphs.pop(shape, None) or self._capture(image.to(self._device))
         self._graphs[shape] = found  # last used, last in
-        graph, place, answer = found
-        place.copy_(image)
-        graph.replay()
-        return answer
+        return found(image)
 
-    def _capture(self, image: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, tuple[Tensor, Tensor]]:
+    def _capture(self, image: Tensor) -> Captured[tuple[Tensor, Tensor]]:
         while len(self._graphs) >= GRAPHS:
             self._graphs.pop(next(iter(self._graphs)))
-        place = image.to(self._device)
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):  # libraries set themselves up on the first call, which no graph may hold
-            self._network(place)
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            answer = self._network(place)
-        log.info("captured a graph for %s", tuple(image.shape))
-        return graph, place, answer
+        self._network(image)
+        log.info("capturing a graph for %s", tuple(image.shape))
+        return Captured(self._network, image)

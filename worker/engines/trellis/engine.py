@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from worker.engines.trellis.decoders import RawGaussians, RawMesh
 from worker.engines.trellis.generate import Generated, Generator, too_many_voxels
 from worker.engines.trellis.networks import PARTS, Networks
 from worker.engines.trellis.settings import read_settings
-from worker.engines.trellis.spconv_choice import convolution
+from worker.engines.trellis.spconv_choice import Spconv, convolution
 from worker.engines.trellis.tiers import TIERS
 from worker.formats.gaussians import GaussianCloud
 from worker.nn.checkpoint import Checkpoint, open_checkpoint
@@ -49,7 +50,10 @@ class Trellis:
             self._compare_hash(file)
         if resident:
             networks.load_all()
-        self._generator = Generator(networks, limits, convolution(device))
+        convolve = convolution(device)
+        if isinstance(convolve, Spconv):  # whose kernels nobody has seen in a graph
+            limits = replace(limits, graphs=False)
+        self._generator = Generator(networks, limits, convolve)
 
     def _open(self, part: str) -> Checkpoint:
         return open_checkpoint(store.path_of(self.name, self.files[PARTS.index(part)]))

@@ -19,6 +19,7 @@ from worker.engines.trellis import networks as parts
 from worker.engines.trellis.decoders import RawGaussians, RawMesh
 from worker.engines.trellis.networks import Networks
 from worker.errors import StageError
+from worker.nn.cuda_graph import Replayed
 from worker.nn.flow import sample
 from worker.nn.sizes import Sampling
 from worker.nn.sparse import Convolve, Voxels
@@ -30,9 +31,10 @@ FINE_ROW_BYTES = 500  # of a mesh voxel's raw numbers; beyond `Limits.raw_bytes`
 
 @dataclass(frozen=True)
 class Limits:
-    """What a tier allows. `together`: both evaluations of a guided step at once."""
+    """What a tier allows. `together`: both evaluations of a guided step at once. `graphs`: CUDA graphs of the flows."""
 
     together: bool = True
+    graphs: bool = False
     mesh: bool = True
     mesh_voxels: int = 1 << 18  # more voxels than this get the coarse mesh: their fine one would not fit
     raw_bytes: int = 4 << 30
@@ -127,10 +129,18 @@ class Generator:
         self, network: Any, context: Tensor, noise: Tensor, sampling: Sampling, progress: Progress, *voxels: Voxels
     ) -> Tensor:
         prepared = network.prepare(context)
-        return sample(
-            lambda x, t, seeing: network(x, *voxels, t, prepared if seeing else None),
-            noise, sampling, together=self.limits.together, progress=progress,
+
+        def velocity(x: Tensor, t: Tensor, seeing: int) -> Tensor:
+            return network(x, *voxels, t, prepared if seeing else None)
+
+        pool = torch.cuda.graph_pool_handle() if self.limits.graphs and noise.is_cuda else None
+        found = sample(
+            velocity, noise, sampling, together=self.limits.together, progress=progress,
+            faster=lambda step: Replayed(step, pool) if pool else step,
         )  # fmt: skip
+        if pool:
+            self.networks.free()  # of the graphs' memory, which nothing else could use
+        return found
 
     def gaussians(self, latents: Tensor, voxels: Voxels, notices: list[EngineNotice]) -> RawGaussians:
         return self.networks.finite(

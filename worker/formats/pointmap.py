@@ -12,6 +12,7 @@ from worker.arrays import F32, Bool
 from worker.session.atomic import replacing
 
 _OPTIONAL = ("normals", "box_votes")  # float16 in the file
+_ROWS = 64  # at a time: double-precision temporaries of whole stills would leave the cache
 
 
 @dataclass
@@ -37,11 +38,11 @@ class Pointmap:
 def write_pointmap(path: Path, pointmap: Pointmap) -> None:
     """Uncompressed: the arrays barely deflate. numpy stamps its zip entries 1980, so equal maps give equal bytes."""
     arrays = {
-        "points": pointmap.points.astype(np.float32),
-        "mask": pointmap.mask.astype(bool),
-        "confidence": pointmap.confidence.astype(np.float32),
+        "points": pointmap.points.astype(np.float32, copy=False),
+        "mask": pointmap.mask.astype(bool, copy=False),
+        "confidence": pointmap.confidence.astype(np.float32, copy=False),
         "intrinsics": pointmap.intrinsics.astype(np.float32),
-        "sky": pointmap.sky.astype(bool),
+        "sky": pointmap.sky.astype(bool, copy=False),
     }
     for name in _OPTIONAL:
         values = getattr(pointmap, name)
@@ -59,10 +60,20 @@ def read_pointmap(path: Path) -> Pointmap:
 
 def pixel_rays(height: int, width: int, intrinsics: F32) -> F32:
     """(H, W, 3) rays with z = 1 through pixel centres (i + 0.5, j + 0.5)."""
-    inverse = np.linalg.inv(np.asarray(intrinsics, dtype=np.float64))
-    u, v = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
-    x, y, z = (row[0] * u + row[1] * v + row[2] for row in inverse)
     rays = np.empty((height, width, 3), np.float32)
+    columns = np.arange(width)
+    for top in range(0, height, _ROWS):
+        rows = np.arange(top, min(top + _ROWS, height))[:, None]
+        rays[top : top + _ROWS] = rays_at(rows, columns, intrinsics)
+    return rays
+
+
+def rays_at(rows: np.ndarray, columns: np.ndarray, intrinsics: F32) -> F32:
+    """(..., 3) rays with z = 1 through the centres of pixels; `rows` and `columns` are broadcast together."""
+    inverse = np.linalg.inv(np.asarray(intrinsics, dtype=np.float64))
+    u, v = columns + 0.5, rows + 0.5
+    x, y, z = (row[0] * u + row[1] * v + row[2] for row in inverse)
+    rays = np.empty((*x.shape, 3), np.float32)
     rays[..., 0], rays[..., 1], rays[..., 2] = x / z, y / z, 1
     return rays
 

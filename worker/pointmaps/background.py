@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from worker.arrays import F32, F64, Bool
-from worker.formats.pointmap import pixel_rays
+from worker.formats.pointmap import pixel_rays, rays_at
 from worker.pointmaps.membrane import membrane
 
 _PLANES = 3
@@ -35,12 +35,16 @@ def background_points(points: F32, solid: Bool, removed: Bool | None, intrinsics
     if removed is None or not removed.any():
         return points
     dome = dome_radius(points[..., 2], solid)
-    rays = pixel_rays(removed.shape[0], removed.shape[1], intrinsics)
-    sky = vault(rays, dome)
-    disparity = np.where(solid, 1 / np.maximum(points[..., 2], 1e-3 * dome), sky).astype(np.float32)
-    behind, unseen = fill_behind(disparity, removed, ~solid, 1 / dome, seed)
-    behind = np.where(unseen, sky, behind)
-    return np.where(removed[..., None], rays / behind[..., None], points).astype(np.float32)
+    sky = ~solid
+    disparity = (1 / np.maximum(points[..., 2], 1e-3 * dome)).astype(np.float32, copy=False)
+    if sky.any():
+        disparity[sky] = vault(pixel_rays(sky.shape[0], sky.shape[1], intrinsics)[sky], dome)
+    behind, unseen = fill_behind(disparity, removed, sky, 1 / dome, seed)
+    rows, columns = np.nonzero(removed)
+    rays = rays_at(rows, columns, intrinsics)
+    found = points.astype(np.float32)
+    found[removed] = rays / np.where(unseen[removed], vault(rays, dome), behind[removed])[:, None]
+    return found
 
 
 def fill_behind(disparity: F32, removed: Bool, sky: Bool, far: float, seed: int) -> tuple[F32, Bool]:
@@ -54,7 +58,9 @@ def fill_behind(disparity: F32, removed: Bool, sky: Bool, far: float, seed: int)
     # Depth maps smear an object's depth a little past its outline: look at the surroundings from a step away.
     step = max(2, round(0.004 * disparity.shape[1]))
     wide = cv2.dilate(removed.astype(np.uint8), np.ones((2 * step + 1, 2 * step + 1), np.uint8)) > 0
-    sky_filled = sky | (removed & (membrane(sky.astype(np.float32), ~wide) > 0.5))
+    sky_filled = sky
+    if sky.any():
+        sky_filled = sky | (removed & (membrane(sky.astype(np.float32), ~wide) > 0.5))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(wide.astype(np.uint8))
     for label in range(1, count):
         x, y, w, h = stats[label, :4]
@@ -71,8 +77,10 @@ def fill_behind(disparity: F32, removed: Bool, sky: Bool, far: float, seed: int)
         # The floor of 0.2 keeps a plane that leaves the frame steeply from running off to infinity.
         lowest = 0.2 * float(disparity[box][known].min())
         filled[box][inside] = np.maximum(base + rest, lowest)[inside]
-    filled = np.where(removed & ~sky_filled, np.minimum(filled, disparity), filled)
-    return np.where(sky_filled & removed, far, filled).astype(np.float32), sky_filled
+    solid = removed & ~sky_filled
+    filled[solid] = np.minimum(filled[solid], disparity[solid])
+    filled[removed & sky_filled] = far
+    return filled, sky_filled
 
 
 def _near(hole: Bool, margin: int) -> Bool:
@@ -113,11 +121,9 @@ def _planes(disparity: F32, ring: Bool, seed: int) -> F32:
 
 def _ransac(grid: F64, value: F64, tolerance: F64, rng: np.random.Generator) -> F64:
     best, best_count = np.array([0.0, 0.0, float(np.median(value))]), 0
-    for _ in range(_TRIALS):
-        pick = rng.choice(len(grid), 3, replace=False)
-        if abs(np.linalg.det(grid[pick])) < 1.0:
-            continue
-        plane = np.linalg.solve(grid[pick], value[pick])
+    picks = np.array([rng.choice(len(grid), 3, replace=False) for _ in range(_TRIALS)])
+    picks = picks[np.abs(np.linalg.det(grid[picks])) >= 1.0]
+    for plane in np.linalg.solve(grid[picks], value[picks][..., None])[..., 0]:
         count = int((np.abs(grid @ plane - value) < tolerance).sum())
         if count > best_count:
             best, best_count = plane, count

@@ -92,6 +92,17 @@ def test_ply_keeps_its_points_and_tells_in_ascii(tmp_path):
     assert np.array_equal(read_gaussians(path).position, before.position)
 
 
+def test_a_ply_that_bears_its_label_is_not_written_again(stand):
+    folder, session = stand
+    wanted = labels.ply_comments(session, folder, NETWORK, folder.scene_ply)
+    write_gaussians(folder.scene_ply, cloud(), (*wanted, "frame: camera"))
+    before = folder.scene_ply.stat()
+    assert labels.label_outputs(session, folder, NETWORK, [folder.scene_ply, folder.clean]) == [folder.clean]
+    assert (folder.scene_ply.stat().st_ino, folder.scene_ply.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert labels.label_outputs(session, folder, None, [folder.scene_ply]) == []  # a network had run in another stage
+    assert labels.ply_comments(session, folder, None, folder.still) == []
+
+
 @pytest.mark.parametrize("kind", ["png", "glb", "ply"])
 def test_labelling_twice_is_labelling_once(tmp_path, kind):
     path = tmp_path / f"a.{kind}"

@@ -47,7 +47,8 @@ def make_context(tmp_path: Path):
         )  # fmt: skip
         done = {name: StageRecord(state=StageState.DONE) for name in ("plate", "geometry", "clean_plate")}
         session = Session(
-            tool_version="0", session_id="0", created="2026-01-01T00:00:00Z", updated="2026-01-01T00:00:00Z",
+            tool_version="0", session_id="00000000-0000-4000-8000-000000000000",
+            created="2026-01-01T00:00:00Z", updated="2026-01-01T00:00:00Z",
             input=record, options={}, stages=done, scene=scene,
         )  # fmt: skip
         return StageContext(folder, session, Options(**options), folder.still, lambda f, note: None, notices, engine)

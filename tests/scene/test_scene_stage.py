@@ -11,6 +11,8 @@ from worker.engines.embedded.splats import EmbeddedSplats
 from worker.errors import StageError
 from worker.formats.image import read_rgb
 from worker.formats.rasteriser import psnr_db
+from worker.metadata.labels import label_outputs
+from worker.session.atomic import sha256_of
 from worker.stages import scene
 
 
@@ -29,11 +31,13 @@ def test_clean_plate_scene(make_context) -> None:
     assert psnr_db(preview / 255, clean / 255) == pytest.approx(result.quality["psnr_db"], abs=0.1)
     ply = PlyData.read(str(ctx.folder.scene_ply))
     assert len(ply["vertex"]) == result.details["gaussians"]
-    assert "unit: metre" in ply.comments[0]
+    assert ply.comments[0].startswith("AIGC {") and any("unit: metre" in comment for comment in ply.comments)
     with np.load(ctx.folder.background) as background:
         assert background["mask"].all()
         assert np.allclose(background["points"][..., 2], 6.0, rtol=0.01), "the card is gone from the geometry too"
-    assert all(path.exists() for path in result.outputs)
+    assert result.sha256 == {path: sha256_of(path) for path in result.outputs}
+    # The host finds the PLY labelled as it would label it, and leaves it alone; a picture it still labels itself.
+    assert label_outputs(ctx.session, ctx.folder, ctx.card, result.outputs) == [ctx.folder.scene_preview]
 
 
 def test_keep_props_shows_the_still(make_context) -> None:

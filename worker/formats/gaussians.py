@@ -7,6 +7,7 @@ rot_0..3 (w x y z); binary, little-endian.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,21 +57,28 @@ class GaussianCloud:
         )
 
 
-def write_gaussians(path: Path, cloud: GaussianCloud, comments: tuple[str, ...] = ()) -> None:
-    """Store `cloud` with spherical harmonics of degree 0. Comments must be ASCII without line breaks.
+def write_gaussians(path: Path, cloud: GaussianCloud, comments: Iterable[str] = ()) -> str:
+    """Store `cloud` with spherical harmonics of degree 0; returns the file's sha256, taken while it was written.
 
-    Opacity and scale are kept off their infinite logs (opacity 1 and scale 0 have none), so every value is finite.
+    Comments must be ASCII without line breaks. Opacity and scale are kept off their infinite logs (opacity 1 and
+    scale 0 have none), so every value is finite.
     """
+    comments = tuple(comments)
     for comment in comments:
         if not comment.isascii() or "\n" in comment or "\r" in comment:
             raise ValueError("PLY comments are one line of ASCII; other readers refuse the file otherwise")
     header = ["ply", "format binary_little_endian 1.0", *(f"comment {comment}" for comment in comments)]
     header += [f"element vertex {len(cloud)}", *(f"property float {name}" for name in PROPERTIES), "end_header", ""]
     with replacing(path) as part, part.open("wb") as stream:
-        stream.write("\n".join(header).encode("ascii"))
+        head = "\n".join(header).encode("ascii")
+        stream.write(head)
+        digest = hashlib.sha256(head)
         rows = np.zeros((min(len(cloud), _CHUNK), len(PROPERTIES)), dtype="<f4")
         for start in range(0, len(cloud), _CHUNK):
-            stream.write(_fill(rows, cloud, slice(start, start + _CHUNK)).data)
+            filled = _fill(rows, cloud, slice(start, start + _CHUNK)).data
+            digest.update(filled)
+            stream.write(filled)
+    return digest.hexdigest()
 
 
 def _fill(rows: F32, cloud: GaussianCloud, part: slice) -> F32:

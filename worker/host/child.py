@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -29,6 +30,7 @@ from worker.engines.faults import is_device_fault, is_out_of_memory
 from worker.errors import AssetizeError
 from worker.host import messages, torch_state
 from worker.metadata import labels
+from worker.session.atomic import sha256_of
 from worker.session.layout import SessionFolder
 from worker.session.model import Session
 from worker.session.options import Options
@@ -98,6 +100,19 @@ def _seed_everything(seed: int) -> None:
     torch_state.make_repeatable(seed)
 
 
+def _hashes(folder: SessionFolder, outputs: list[Path], known: dict[Path, str]) -> dict[str, str | None]:
+    """sha256 of a stage's files by their names in the folder; None for a file that cannot be read."""
+
+    def one(path: Path) -> str | None:
+        with contextlib.suppress(OSError):
+            return known.get(path) or sha256_of(path)
+        return None
+
+    paths = sorted(set(outputs))
+    with ThreadPoolExecutor(4) as pool:
+        return dict(zip(map(folder.relative, paths), pool.map(one, paths), strict=True))
+
+
 class Host:
     """Runs one stage at a time; engines stay loaded between them."""
 
@@ -148,9 +163,10 @@ class Host:
         )
         _seed_everything(context.options.seed)
         result = stage.run(context)
-        labels.label_outputs(context.session, folder, card, result.outputs)
+        labelled = labels.label_outputs(context.session, folder, card, result.outputs)
+        known = {path: sha256 for path, sha256 in result.sha256.items() if path not in labelled}
         fields = {
-            "outputs": sorted({folder.relative(path) for path in result.outputs}),
+            "outputs": _hashes(folder, result.outputs, known),
             "scene": result.scene and result.scene.model_dump(),
             "input": result.input and result.input.model_dump(),
             "quality": result.quality,

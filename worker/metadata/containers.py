@@ -86,17 +86,23 @@ def ply_header(path: Path) -> list[str]:
     raise ValueError(f"{path.name} is no PLY")
 
 
-def put_comments_into_ply(path: Path, comments: list[str], marker: str) -> None:
-    """`comments` (ASCII) behind the format line; older comments that begin with `marker` go."""
+def put_comments_into_ply(path: Path, comments: list[str], marker: str) -> bool:
+    """`comments` (ASCII) behind the format line; older comments that begin with `marker` go.
+
+    False: they stand there already, and the file was left as it is.
+    """
     header = ply_header(path)
     kept = [line for line in header if not line.startswith(f"comment {marker}")]
     new = [*kept[:2], *(f"comment {comment}" for comment in comments), *kept[2:]]
+    if new == header:
+        return False
     with path.open("rb") as source, replacing(path) as part, part.open("wb") as target:
         for _ in header:
             source.readline()
         target.write("".join(f"{line}\n" for line in new).encode("ascii"))
         shutil.copyfileobj(source, target, 1 << 20)
         source.close()  # Windows renames only over closed files
+    return True
 
 
 def ply_comments(path: Path) -> list[str]:

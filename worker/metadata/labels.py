@@ -1,7 +1,8 @@
 """AI-content labels: GB 45438-2025's implicit label and IPTC's digital source type, inside the files themselves.
 
 `label_outputs` runs once for every stage, in its host, after the stage wrote its files and before they are hashed.
-So every engine's results leave labelled, no stage writes labels itself, and no file changes after its hash is taken.
+So every engine's results leave labelled, whatever their stage does, and no file changes after its final hash is taken.
+A stage with a large PLY asks `ply_comments` beforehand: a file that bears its label already is not written again.
 Where no standard names a place (EXR, NPZ, JSON), the record beside the file is the label.
 """
 
@@ -117,21 +118,41 @@ def label_for(session: Session, asset: str, trained: bool, generated: bool = Fal
     )
 
 
-def label_outputs(session: Session, folder: SessionFolder, card: EngineCard | None, outputs: Iterable[Path]) -> None:
-    """Label those of a stage's files that are results (not masks, not previews of data) and can hold a label."""
-    trained = uses_network(card) or any(record.licence_weights for record in session.stages.values())
+def label_outputs(
+    session: Session, folder: SessionFolder, card: EngineCard | None, outputs: Iterable[Path]
+) -> list[Path]:
+    """Label those of a stage's files that are results (not masks, not previews of data) and can hold a label.
+
+    Returns those that changed by it: all but the PLY files that bore their label already.
+    """
+    changed = []
     for path in outputs:
-        asset = labelled_asset(folder, path)
-        if asset is None or not path.is_file():
+        label = _label_of(session, folder, card, path)
+        if label is None or not path.is_file():
             continue
-        generated = path.parent == folder.prop_glb("x").parent
-        label = label_for(session, asset, trained, generated and uses_network(card))
+        if path.suffix == ".ply" and not containers.put_comments_into_ply(path, label.ply_comments(), _OWN):
+            continue
         if path.suffix == ".png":
             containers.put_xmp_into_png(path, label.xmp())
         elif path.suffix == ".glb":
             containers.put_into_glb(path, label.extras(), label.xmp_json_ld())
-        elif path.suffix == ".ply":
-            containers.put_comments_into_ply(path, label.ply_comments(), _OWN)
+        changed.append(path)
+    return changed
+
+
+def ply_comments(session: Session, folder: SessionFolder, card: EngineCard | None, path: Path) -> list[str]:
+    """What `label_outputs` will want at the head of the PLY that is about to be written to `path`."""
+    label = _label_of(session, folder, card, path)
+    return [] if label is None else label.ply_comments()
+
+
+def _label_of(session: Session, folder: SessionFolder, card: EngineCard | None, path: Path) -> Label | None:
+    asset = labelled_asset(folder, path)
+    if asset is None:
+        return None
+    trained = uses_network(card) or any(record.licence_weights for record in session.stages.values())
+    generated = path.parent == folder.prop_glb("x").parent
+    return label_for(session, asset, trained, generated and uses_network(card))
 
 
 def uses_network(card: EngineCard | None) -> bool:

@@ -354,7 +354,10 @@ class Conductor:
         """Put a stage's result into the session. Raises _StageFailed where an output is missing, or a record is none
         (a number that is not finite, where one is needed)."""
         try:
-            outputs = {path: atomic.sha256_of(self._folder.root / path) for path in fields["outputs"]}
+            # A file that its host could not read is tried again here, to fail with the system's own reason.
+            outputs = {
+                path: sha256 or atomic.sha256_of(self._folder.root / path) for path, sha256 in fields["outputs"].items()
+            }
             warnings = [Notice.model_validate(warning) for warning in fields["warnings"]]
             scene = None if fields["scene"] is None else SceneRecord.model_validate(fields["scene"])
             still = None if fields["input"] is None else InputRecord.model_validate(fields["input"])

@@ -43,9 +43,13 @@ class StageSpec:
 
 @dataclass
 class StageResult:
-    """`outputs` are files this stage owns. `scene` and `input` (plate) replace the session's; None leaves them."""
+    """`outputs` are files this stage owns. `scene` and `input` (plate) replace the session's; None leaves them.
+
+    `sha256`: of those outputs that were hashed as they were written; the host hashes the others.
+    """
 
     outputs: list[Path] = field(default_factory=list)
+    sha256: dict[Path, str] = field(default_factory=dict)
     scene: SceneRecord | None = None
     input: InputRecord | None = None
     quality: dict[str, float | None] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,11 +14,13 @@ from worker.arrays import F32, F64, U8, Bool
 from worker.engines.contract import SceneRequest, SceneResult
 from worker.formats.gaussians import GaussianCloud, write_gaussians
 from worker.formats.image import read_grey, read_rgb, write_png
-from worker.formats.pointmap import Pointmap, read_pointmap
+from worker.formats.pointmap import read_pointmap
 from worker.formats.rasteriser import Render, psnr_db, render
+from worker.metadata.labels import ply_comments
 from worker.session.atomic import replacing
 from worker.session.model import SceneRecord
 from worker.stages.base import StageContext, StageResult, StageSpec
+from worker.stages.files import Files
 
 SPEC = StageSpec(
     name="scene",
@@ -30,8 +33,7 @@ SPEC = StageSpec(
 )
 NOTICES = {
     "scene.flat": (
-        "There is no trusted depth to lift, so the scene is one far backdrop, "
-        "right only from the still's camera.",
+        "There is no trusted depth to lift, so the scene is one far backdrop, right only from the still's camera.",
         "没有可信的深度可用，场景只是一块远景幕布：仅从剧照机位看是正确的。",
     ),
     "scene.low_fidelity": (
@@ -72,9 +74,12 @@ CHECK_PIXELS = 1_000_000  # larger stills are checked at this size: the check co
 def run(ctx: StageContext) -> StageResult:
     scene = ctx.session.scene
     assert scene is not None, "the geometry stage leaves a scene"
-    still = read_rgb(ctx.folder.still)
-    pointmap = read_pointmap(ctx.folder.pointmap)
-    clean, removed = _clean_plate(ctx)
+    with ThreadPoolExecutor(2) as readers:
+        pending_still, pending_clean = readers.submit(read_rgb, ctx.folder.still), readers.submit(_clean_plate, ctx)
+        pointmap = read_pointmap(ctx.folder.pointmap)
+        still, (clean, removed) = pending_still.result(), pending_clean.result()
+    keep_props = ctx.options.keep_props or clean is None
+    reference = still if keep_props or clean is None else clean
     request = SceneRequest(
         still=still,
         clean=clean,
@@ -87,33 +92,33 @@ def run(ctx: StageContext) -> StageResult:
         gravity=np.asarray(scene.gravity, np.float32),
         normals=pointmap.normals,
         ground_plane=_ground(scene),
-        keep_props=ctx.options.keep_props or clean is None,
+        keep_props=keep_props,
         seed=ctx.options.seed,
     )
     ctx.progress(0.05, "")
-    result: SceneResult = ctx.run_engine(request, 0.05, 0.5)
-    cloud = result.gaussians
+    with ThreadPoolExecutor(1) as beside:
+        pending_target = beside.submit(_target, reference)
+        result: SceneResult = ctx.run_engine(request, 0.05, 0.5)
+    target, cloud, trusted, intrinsics = pending_target.result(), result.gaussians, pointmap.mask, pointmap.intrinsics
+    del request, pointmap  # tens of megabytes that the check can use
     if not len(cloud):
         raise ctx.fail("scene.empty")
-    outputs = [ctx.folder.scene_ply, ctx.folder.scene_preview]
-    # A hundred megabytes go to disk while the check is drawn: each lets go of the interpreter most of the time.
-    with ThreadPoolExecutor(max_workers=2) as files:
-        writing = [files.submit(write_gaussians, ctx.folder.scene_ply, cloud, _comments(scene, result.layers))]
+    with Files() as files:  # a hundred megabytes, while the check is drawn
+        label = ply_comments(ctx.session, ctx.folder, ctx.card, ctx.folder.scene_ply)
+        files.put(ctx.folder.scene_ply, write_gaussians, cloud, [*label, *_comments(scene, result.layers)])
         if result.background_points is not None:
-            writing.append(files.submit(_write_background, ctx, result.background_points, pointmap, removed))
-            outputs.append(ctx.folder.background)
+            files.put(ctx.folder.background, _write_background, result.background_points, trusted, removed)
         ctx.progress(0.6, "")
-        reference = still if request.keep_props or clean is None else clean
-        picture, target, device = _from_the_camera(cloud, pointmap.intrinsics, reference)
-        for task in writing:
-            task.result()
+        picture, device = _from_the_camera(cloud, intrinsics, reference.shape[:2], target.shape[:2])
+        preview = np.round(np.clip(picture.color, 0, 1) * 255).astype(np.uint8)
+        files.put(ctx.folder.scene_preview, write_png, preview)
+        quality = psnr_db(picture.color, target)
 
-    quality = psnr_db(picture.color, target)
     if quality < EXPECTED_DB:
         ctx.warn("scene.low_fidelity", degraded=True, psnr_db=round(quality, 2), floor=EXPECTED_DB)
-    write_png(ctx.folder.scene_preview, np.round(np.clip(picture.color, 0, 1) * 255).astype(np.uint8))
     return StageResult(
-        outputs=outputs,
+        outputs=files.outputs,
+        sha256=files.sha256,
         quality={"psnr_db": quality, "holes_share": float((picture.alpha < 0.95).mean())},
         details={
             "gaussians": len(cloud),
@@ -139,29 +144,38 @@ def _ground(scene: SceneRecord) -> tuple[F32, float, float] | None:
     return None if plane is None else (np.asarray(plane.normal, np.float32), plane.offset, plane.confidence)
 
 
-def _write_background(ctx: StageContext, points: F32, pointmap: Pointmap, removed: Bool | None) -> None:
+def _write_background(path: Path, points: F32, trusted: Bool, removed: Bool | None) -> None:
     """The mask keeps what was trusted; where a prop was taken away, whatever came to light that is not sky."""
-    mask = pointmap.mask
-    if removed is not None:
-        distance = np.linalg.norm(points, axis=-1)
-        surface = distance < 0.999 * distance.max() if not pointmap.mask.all() else np.ones_like(pointmap.mask)
-        mask = np.where(removed, surface, mask)
-    with replacing(ctx.folder.background) as part, part.open("wb") as stream:
-        np.savez(stream, points=points.astype(np.float32), mask=mask)
+    mask = trusted
+    if removed is not None and removed.any():
+        surface = np.ones_like(trusted)
+        if not trusted.all():
+            distance = np.linalg.norm(points, axis=-1)
+            surface = distance < 0.999 * distance.max()
+        mask = np.where(removed, surface, trusted)
+    with replacing(path) as part, part.open("wb") as stream:
+        np.savez(stream, points=points.astype(np.float32, copy=False), mask=mask)
 
 
-def _from_the_camera(cloud: GaussianCloud, intrinsics: F32, reference: U8) -> tuple[Render, F32, str]:
-    """The rendered scene and the picture it should show, both at most CHECK_PIXELS large; where it was rendered."""
+def _target(reference: U8) -> F32:
+    """What the scene should show, 0..1, at most CHECK_PIXELS large."""
     height, width = reference.shape[:2]
     scale = min(1.0, (CHECK_PIXELS / (height * width)) ** 0.5)
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    ratio = np.array([[size[1] / width], [size[0] / height], [1.0]], np.float32)
-    target: F32 = reference.astype(np.float32) / np.float32(255)
-    if scale < 1:
-        target = np.asarray(cv2.resize(target, size[::-1], interpolation=cv2.INTER_AREA), np.float32)
+    target: F32 = reference.astype(np.float32)
+    target /= np.float32(255)
+    if scale == 1:
+        return target
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(target, size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _from_the_camera(
+    cloud: GaussianCloud, intrinsics: F32, still: tuple[int, int], size: tuple[int, int]
+) -> tuple[Render, str]:
+    """The scene rendered to `size`, with the `intrinsics` of the `still`'s; where it was rendered."""
+    ratio = np.array([[size[1] / still[1]], [size[0] / still[0]], [1.0]], np.float32)
     draw, device = _renderer()
-    picture = draw(cloud, np.eye(4), (intrinsics * ratio).astype(np.float32), size)
-    return picture, target.astype(np.float32), device
+    return draw(cloud, np.eye(4), (intrinsics * ratio).astype(np.float32), size), device
 
 
 def _renderer() -> tuple[Callable[[GaussianCloud, F64, F32, tuple[int, int]], Render], str]:

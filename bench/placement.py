@@ -1,12 +1,15 @@
 """Placement on truth: known bodies, known masks, known or estimated depth; how well do props find their place?
 
-python -m bench.placement --cache DIR [--seeds even|odd|all] [--bodies mesh embedded] [--depth true session] [--out DIR]
+python -m bench.placement --cache DIR [--seeds even|odd|all] [--bodies mesh embedded] [--depth true session]
+    [--boxes none|true|session] [--out DIR]
 
 `mesh`: the true mesh in a random canonical pose (random heading, unit box, Z up, no texture) stands in for a
 generator's output: what TRELLIS and SAM 3D Objects give. `embedded`: the embedded engine's own body. Masks are the true
 visible ones, so that harvest's errors stay out. `true` depth and camera are the renderer's; `session` are what the
-embedded geometry engine makes of the still. Stills are bench.scenes' and, where CACHE/examples has their meshes
-(bench.example_meshes), the three examples. The figures are in metres after ONE factor a still (median depth ratio).
+embedded geometry engine makes of the still. `--boxes`: what is known of objects' boxes: nothing, the truth relative to
+the points that are seen, or what the geometry engine says. Stills are bench.scenes' and, where CACHE/examples has their
+meshes (bench.example_meshes), the three examples. The figures are in metres after ONE factor a still (median depth
+ratio).
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from bench import metrics as m
+from bench.box_votes import votes_of
 from bench.judge import F_TOLERANCE, POINTS, silhouette, symmetry
 from bench.truth import TrueObject, Truth, read_example, read_scene
 from worker.engines.contract import GeometryRequest, GeometryResult, PropRequest
@@ -34,6 +38,7 @@ from worker.engines.embedded.props import EmbeddedProps
 from worker.formats.mesh import TexturedMesh
 from worker.formats.pointmap import pixel_rays
 from worker.placement.place import Made, Placing, Surroundings, place, push_apart
+from worker.pointmaps.object_box import believed_box
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_PROPS = 8
@@ -49,6 +54,7 @@ class View:
     gravity: m.Array
     factor: float
     ground_confidence: float
+    votes: m.Array | None = None
 
 
 def true_view(truth: Truth, image: m.Array) -> View:
@@ -91,6 +97,27 @@ def canonical(vertices: m.Array, faces: m.Array, seed: int) -> tuple[TexturedMes
     return TexturedMesh(there, faces.astype(np.int32), np.zeros((len(there), 2), np.float32), grey), turn
 
 
+def true_votes(truth: Truth, around: Surroundings) -> m.Array:
+    """What a perfect network would say of every object, from the points that are seen: exact with true depth only.
+
+    Things without a heading have none here either.
+    """
+    things = []
+    for thing in truth.objects:
+        pose, mask = thing.camera_from_object, truth.mask(thing)
+        if pose is None or thing.low is None or not mask.any():
+            continue
+        mesh = truth.mesh(thing) if thing.is_prop else None
+        sides = thing.high - thing.low
+        fold = 1 if mesh is None else symmetry(m.sample_surface(*mesh, POINTS), float(np.linalg.norm(sides)))
+        centre = pose[:3, :3] @ (0.5 * (thing.low + thing.high)) + pose[:3, 3]
+        things.append((mask, centre, pose[:3, 0], sides, fold != 0))
+    depth = cv2.resize(truth.depth.astype(np.float32), truth.ids.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    height, width = truth.ids.shape
+    intrinsics = np.array(truth.record["intrinsics"], np.float32)
+    return votes_of(things, pixel_rays(height, width, intrinsics) * depth[..., None], truth.up)
+
+
 def embedded_request(mask: m.Mask, view: View, label: str) -> PropRequest:
     rows, columns = np.nonzero(mask)
     pad = 8
@@ -101,9 +128,10 @@ def embedded_request(mask: m.Mask, view: View, label: str) -> PropRequest:
     around = view.around
     plane = None if around.ground is None else (
         np.float32(around.ground[0]), around.ground[1], view.ground_confidence)
+    box, _ = believed_box(view.votes, mask, around.points, around.valid, around.up, around.intrinsics)
     return PropRequest(np.dstack([around.image[window], alpha]), (x, y, x1 - x, y1 - y), around.points[window],
                        around.valid[window], np.float32(around.intrinsics), np.float32(view.gravity), plane, label,
-                       around.relief)
+                       around.relief, object_box=box)
 
 
 def figures(truth: Truth, thing: TrueObject, item: Placing, view: View, rigid: m.Array, low: m.Array, high: m.Array
@@ -231,6 +259,7 @@ def main() -> None:
     parser.add_argument("--examples", action="store_true")
     parser.add_argument("--bodies", nargs="+", choices=("mesh", "embedded"), default=["mesh", "embedded"])
     parser.add_argument("--depth", nargs="+", choices=("true", "session"), default=["true", "session"])
+    parser.add_argument("--boxes", choices=("none", "true", "session"), default="session")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--each", action="store_true", help="print every prop")
     args = parser.parse_args()
@@ -240,8 +269,10 @@ def main() -> None:
     for truth in stills(args.cache, args.split, args.seeds, args.count, args.examples):
         image = np.asarray(Image.open(truth.still).convert("RGB"))
         for depth in args.depth:
-            view = true_view(truth, image) if depth == "true" else session_view(
-                truth, image, geometry(truth, image, loaded))
+            made = geometry(truth, image, loaded) if "session" in (depth, args.boxes) else None
+            view = true_view(truth, image) if depth == "true" else session_view(truth, image, made)
+            view.votes = {"none": None, "true": true_votes(truth, view.around) if args.boxes == "true" else None,
+                          "session": None if made is None else made.box_votes}[args.boxes]
             for body in args.bodies:
                 new = one_still(truth, image, view, body, engine)
                 rows.setdefault(f"{body}, {depth} depth", []).extend(new)

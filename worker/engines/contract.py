@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 from worker.arrays import F32, I32, U8, Bool
 from worker.formats.gaussians import GaussianCloud
 from worker.formats.mesh import TexturedMesh
+from worker.pointmaps.object_box import ObjectBox
 
 Progress = Callable[[float], None]  # 0..1 of this call
 
@@ -208,6 +209,7 @@ class PropRequest:
     seed: int = 0
     truncated: bool = False  # the frame's border cuts it
     occluded: bool = False  # something nearer hides part of it
+    object_box: ObjectBox | None = None  # the upright box around the thing, where the geometry engine told it
     still: U8 | None = None  # the whole picture, for engines that look around the prop
     still_points: F32 | None = None  # (H, W, 3) and, where they are to be trusted, (H, W)
     still_mask: Bool | None = None

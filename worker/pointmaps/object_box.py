@@ -31,6 +31,8 @@ LEAST_HEADING = 0.4  # length of the mean heading vector, 0..1
 LONG = 0.35  # log ratio of the sides from which the longer one alone tells the heading
 STEEPEST = 0.2  # horizontal share of a ray below which it has no heading: seen from straight above
 TYPICAL_ERROR = 0.25  # expected error at which confidence has fallen to a third
+LEAST_CONFIDENCE = 0.2
+LEAST_FIT = 0.5  # IoU of the rectangles around mask and projected box
 GROWN = 0.02  # of each side: what a box may be too small by
 
 
@@ -69,7 +71,7 @@ class ObjectBox:
         missed = ~(leave > np.maximum(enter, 0))
         return np.where(missed, np.nan, np.maximum(enter, 0)), np.where(missed, np.nan, leave)
 
-    def fit(self, mask: Bool, intrinsics: F64) -> float:
+    def fit(self, mask: Bool, intrinsics: F32 | F64) -> float:
         """IoU of the rectangles around its projection and around a mask of the whole still; 0 behind the camera."""
         seen = self.corners @ np.asarray(intrinsics, np.float64).T
         if (seen[:, 2] <= 0).any() or not mask.any():
@@ -81,6 +83,30 @@ class ObjectBox:
         own_low, own_high = np.array([columns[0], rows[0]]), np.array([columns[-1], rows[-1]]) + 1
         both = float(np.prod(np.maximum(np.minimum(high, own_high) - np.maximum(low, own_low), 0)))
         return both / float(np.prod(high - low) + np.prod(own_high - own_low) - both)
+
+
+def believed_box(
+    votes: F32 | None, mask: Bool, points: F32, valid: Bool, up: F64, intrinsics: F32 | F64
+) -> tuple[ObjectBox | None, dict[str, Any]]:
+    """The box of the thing under `mask` where it may be built on, else None; and what was decided, for the record.
+
+    `state`: "none" (this session has no votes), "unclear" (few, or they disagree), "unsure", "off the mask", "known".
+    """
+    if votes is None:
+        return None, {"state": "none"}
+    box = box_of(votes, mask, points, valid, up)
+    if box is None:
+        return None, {"state": "unclear"}
+    fit = box.fit(mask, intrinsics)
+    state = "unsure" if box.confidence < LEAST_CONFIDENCE else "off the mask" if fit < LEAST_FIT else "known"
+    facts = {
+        "state": state,
+        "confidence": round(box.confidence, 3),
+        "fit": round(fit, 3),
+        "heading_known": box.heading_known,
+        "sides": [round(float(side), 4) for side in box.sides],
+    }
+    return (box if state == "known" else None), facts
 
 
 def box_of(votes: F32, mask: Bool, points: F32, valid: Bool, up: F64) -> ObjectBox | None:

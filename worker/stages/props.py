@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from worker.arrays import F32
+from worker.arrays import F32, U8
 from worker.engines.contract import PropRequest, PropResult
 from worker.engines.meter import MemoryMeter
 from worker.errors import StageError
@@ -20,6 +20,7 @@ from worker.formats.gaussians import write_gaussians
 from worker.formats.glb import write_glb
 from worker.formats.image import read_rgb
 from worker.formats.pointmap import Pointmap, intrinsics_from_hfov, read_pointmap
+from worker.pointmaps.object_box import ObjectBox, believed_box
 from worker.session.harvest import HarvestedProp, HarvestManifest
 from worker.stages.base import StageContext, StageResult, StageSpec
 
@@ -114,7 +115,7 @@ def run(ctx: StageContext) -> StageResult:
     for number, prop in enumerate(manifest.props):
         started = time.perf_counter()
         try:
-            request = _request(ctx, manifest, prop, pointmap, relief)
+            request, box_facts = _request(ctx, manifest, prop, pointmap, relief)
             with MemoryMeter() as meter:
                 result: PropResult = ctx.run_engine(request, number / count, (number + 0.8) / count)
             _stand_on_origin(result)
@@ -129,7 +130,7 @@ def run(ctx: StageContext) -> StageResult:
             en, zh = failed[prop.id] = _sentence(error)
             ctx.warn("props.not_built", degraded=True, label=prop.label, id=prop.id, reason=en, reason_zh=zh)
             continue
-        built[prop.id] = _facts(result, time.perf_counter() - started, meter)
+        built[prop.id] = _facts(result, time.perf_counter() - started, meter) | {"box": box_facts}
         if len(result.mesh.faces) > request.triangle_budget:
             ctx.warn("props.over_budget", label=prop.label, triangles=len(result.mesh.faces),
                      budget=request.triangle_budget)
@@ -146,7 +147,8 @@ def run(ctx: StageContext) -> StageResult:
 
 def _request(
     ctx: StageContext, manifest: HarvestManifest, prop: HarvestedProp, pointmap: Pointmap | None, relief: bool
-) -> PropRequest:
+) -> tuple[PropRequest, dict[str, Any]]:
+    """What the engine gets, and what became of the thing's box."""
     x, y, width, height = prop.crop_box
     with Image.open(ctx.folder.prop_crop(prop.id)) as image:
         crop = np.asarray(image.convert("RGBA"))
@@ -157,7 +159,9 @@ def _request(
     if scene is not None and scene.ground_plane is not None:
         plane = _f32(scene.ground_plane.normal), scene.ground_plane.offset, scene.ground_plane.confidence
     window = np.s_[y : y + height, x : x + width]
-    return PropRequest(
+    gravity = _f32(scene.gravity if scene is not None else (0.0, 1.0, 0.0))
+    object_box, facts = _object_box(crop, window, pointmap if relief else None, gravity)
+    request = PropRequest(
         crop=crop,
         box=(x, y, width, height),
         points=None if pointmap is None else pointmap.points[window],
@@ -167,7 +171,7 @@ def _request(
             if scene is not None
             else intrinsics_from_hfov(manifest.width, manifest.height, ASSUMED_HFOV_DEG)
         ),
-        gravity=_f32(scene.gravity if scene is not None else (0.0, 1.0, 0.0)),
+        gravity=gravity,
         ground_plane=plane,
         label=prop.label,
         relief=relief,
@@ -175,10 +179,23 @@ def _request(
         seed=ctx.options.seed,
         truncated=prop.truncated,
         occluded=prop.occluded,
+        object_box=object_box,
         still=read_rgb(ctx.folder.still) if ctx.folder.still.is_file() else None,
         still_points=None if pointmap is None else pointmap.points,
         still_mask=None if pointmap is None else pointmap.mask,
     )
+    return request, facts
+
+
+def _object_box(
+    crop: U8, window: tuple[slice, slice], pointmap: Pointmap | None, gravity: F32
+) -> tuple[ObjectBox | None, dict[str, Any]]:
+    if pointmap is None:
+        return None, {"state": "none"}
+    mask = np.zeros_like(pointmap.mask)
+    mask[window] = crop[..., 3] >= 128
+    up = -gravity.astype(np.float64)
+    return believed_box(pointmap.box_votes, mask, pointmap.points, pointmap.mask, up, pointmap.intrinsics)
 
 
 def _stand_on_origin(result: PropResult) -> None:

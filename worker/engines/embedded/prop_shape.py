@@ -33,6 +33,7 @@ class Thickness:
 
     front: F32
     back: F32
+    measured: bool = False  # the front is measured depth, not a guess
 
 
 def sliced(solid: Bool, pitch: float, roll: float) -> Thickness:
@@ -62,7 +63,8 @@ def sliced(solid: Bool, pitch: float, roll: float) -> Thickness:
     least = 0.02 * float(local.max()) + 0.25
     middle = 0.5 * (front + back)
     half = np.maximum(0.5 * (front - back), least)
-    return Thickness(*(_resized(field, solid.shape) / scale for field in (middle + half, middle - half)))
+    front, back = (_resized(field, solid.shape) / scale for field in (middle + half, middle - half))
+    return Thickness(front, back)
 
 
 def flattened(guess: Thickness, solid: Bool, share: float = 0.06) -> Thickness:
@@ -112,7 +114,7 @@ def with_relief(
     back = guess.back + shift
     if abs(pitch) <= _STEEP:
         back = _half_turn(front, thick, shift, solid, pitch, roll)
-    return Thickness(front, np.minimum(back, front - 0.05 * thick).astype(np.float32))
+    return Thickness(front, np.minimum(back, front - 0.05 * thick).astype(np.float32), True)
 
 
 def _fringe(offset: F32, solid: Bool, inside: Bool, most: float) -> Bool:

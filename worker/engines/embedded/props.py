@@ -2,8 +2,9 @@
 
 The silhouette becomes a sheet of triangles; the sheet is lifted along its pixel rays once to the front and once to
 the back, and a band around the rim joins the two. Seen from the still's camera the body covers the silhouette
-exactly. Front and back share the texture (the back is the front mirrored), so every vertex has one texture
-coordinate and the surface has no seam: it stays closed in every program.
+exactly. Where the geometry engine told the thing's box, the body fills it and takes its heading (prop_box.py); else
+its depth is guessed (prop_shape.py) and it faces the camera. Front and back share the texture (the back is the front
+mirrored), so every vertex has one texture coordinate and the surface has no seam: it stays closed in every program.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from scipy.ndimage import map_coordinates
 
 from worker.arrays import F32, F64, I32, Bool
 from worker.engines.contract import EngineNotice, Progress, PropRequest, PropResult
+from worker.engines.embedded.prop_box import inside, reach_of, spanning, thinness
 from worker.engines.embedded.prop_outline import EmptyOutline, Sheet, solid_alpha, triangulate
 from worker.engines.embedded.prop_shape import Thickness, flattened, sliced, with_relief
 from worker.engines.embedded.prop_skin import surface_gaussians, texture_of, uv_of
 from worker.formats.mesh import TexturedMesh
+from worker.pointmaps.object_box import ObjectBox
 from worker.session.frames import level_from_camera
 
 _FRONT_VERTICES = 1200
@@ -43,18 +46,13 @@ class EmbeddedProps:
         if _on_a_wall(request, solid):
             guess = flattened(guess, solid)
         view.set_distance(request, solid, guess)
-        body, notices = guess, []
         relief = _relief(request, solid, guess, view)
-        if relief is not None:
-            body = relief
-        elif request.relief:
-            notices.append(EngineNotice("props.flat_depth", {"label": request.label}))
         progress(0.3)
         sheet = _sheet(request, solid)
         progress(0.6)
         texture, scale = texture_of(request.crop)
-        points = _lift(sheet, body, view)
-        camera_from_prop = view.pose(points)
+        points, boxed = _lift(sheet, relief or guess, view, solid, request.object_box)
+        camera_from_prop = view.pose(points, request.object_box if boxed else None)
         rotation, origin = camera_from_prop[:3, :3], camera_from_prop[:3, 3]
         uv = uv_of(sheet.points, scale, len(texture))
         mesh = TexturedMesh(
@@ -62,7 +60,10 @@ class EmbeddedProps:
         )
         progress(0.8)
         cloud = surface_gaussians(mesh, self.gaussians, request.seed)
-        return PropResult(mesh, cloud, camera_from_prop.astype(np.float32), view.metric, notices)
+        flat = relief is None and request.relief and not boxed
+        notices = [EngineNotice("props.flat_depth", {"label": request.label})] if flat else []
+        measured = {"in_box": float(boxed)} if request.object_box is not None else {}
+        return PropResult(mesh, cloud, camera_from_prop.astype(np.float32), view.metric, notices, measured)
 
 
 @dataclass
@@ -160,12 +161,18 @@ class View:
         distance = height / climb[meets] * (rays[meets] @ self.direction)
         return distance, guess.front[row[meets], column[meets]]
 
-    def pose(self, points: F64) -> F64:
-        """4x4 camera_from_prop: Z up, -Y towards the camera, origin under the middle of the foot."""
+    def pose(self, points: F64, box: ObjectBox | None = None) -> F64:
+        """4x4 camera_from_prop: Z up, origin under the middle of the foot, -Y towards the camera: with a box, its side
+        that faces the camera most.
+        """
         height = points @ self.up
         foot = points[height <= height.min() + 0.03 * np.ptp(height)]
-        right = np.cross(self.heading, self.up)
-        rotation = np.stack([right, self.heading, self.up], axis=1)
+        heading = self.heading
+        if box is not None:
+            ways = np.concatenate([box.axes[:, :2], -box.axes[:, :2]], axis=1).T
+            heading = ways[np.argmax(ways @ heading)]
+        right = np.cross(heading, self.up)
+        rotation = np.stack([right, heading, self.up], axis=1)
         local = foot @ rotation
         origin = np.append(0.5 * (local[:, :2].min(axis=0) + local[:, :2].max(axis=0)), height.min())
         pose = np.eye(4)
@@ -208,24 +215,33 @@ def _sheet(request: PropRequest, solid: Bool) -> Sheet:
         spacing *= 1.3
 
 
-def _lift(sheet: Sheet, body: Thickness, view: View) -> F64:
-    """(2V, 3) camera-frame points: the front sheet's vertices, then the back's, on the same rays."""
+def _lift(sheet: Sheet, body: Thickness, view: View, solid: Bool, box: ObjectBox | None) -> tuple[F64, bool]:
+    """(2V, 3) camera-frame points: the front sheet's vertices, then the back's, on the same rays; whether a box was
+    known and is kept to.
+    """
     where = sheet.points[:, ::-1].T - 0.5
-    fields = (body.front.astype(np.float64), body.back.astype(np.float64))
-    front, back = (map_coordinates(field, where, order=1, mode="nearest") for field in fields)
     rays = view.rays(sheet.points)
     along = np.maximum(rays @ view.direction, 0.1 * np.linalg.norm(rays, axis=1))
-    front, back = front.astype(np.float64), back.astype(np.float64)
-    near = np.maximum(view.distance - front * view.unit, 0.05 * view.distance) / along
-    far = np.maximum((view.distance - back * view.unit) / along, near * (1 + 1e-4))
-    climb = rays @ view.up
-    floor = float(np.percentile(near * climb, 0.5))  # the lowest visible point stands on something: nothing below it
-    with np.errstate(divide="ignore"):
-        limit = np.where(climb < 0, floor / climb, np.inf)
-    limit = np.where(limit > 0, limit, np.inf)
-    least = 0.3 * view.unit / along
-    far = np.maximum(np.minimum(far, limit), near + least)
-    return np.concatenate([rays * near[:, None], rays * far[:, None]])
+
+    def at(field: F64) -> F64:
+        return np.asarray(map_coordinates(field, where, order=1, mode="nearest"), np.float64)
+
+    near, far = (at(view.distance - field.astype(np.float64) * view.unit) / along for field in (body.front, body.back))
+    near = np.maximum(near, 0.05 * view.distance / along)
+    least, climb = 0.3 * view.unit / along, rays @ view.up
+    reach = None if box is None else reach_of(box, rays, sheet.points)
+    if box is not None and reach is not None:
+        front, back = (at(field) / along for field in spanning(body, solid, box, view.direction))
+        thin, thick = thinness(solid, sheet.points, box, view.unit)
+        near, far = inside(reach, box, near if body.measured else None, front, back, thin, thick / along, climb)
+    else:
+        far = np.maximum(far, near * (1 + 1e-4))
+        floor = float(np.percentile(near * climb, 0.5))  # the lowest visible point stands on something
+        with np.errstate(divide="ignore"):
+            limit = np.where(climb < 0, floor / climb, np.inf)
+        far = np.minimum(far, np.where(limit > 0, limit, np.inf))
+    far = np.maximum(far, near + least)
+    return np.concatenate([rays * near[:, None], rays * far[:, None]]), reach is not None
 
 
 def _close(sheet: Sheet) -> I32:

@@ -1,0 +1,125 @@
+"""Bodies that know their object's box fill it, take its heading, and still cover their silhouette."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import trimesh
+
+from bench.box_votes import votes_of
+from tests.props.conftest import Shot, bottle, box, mug, shoot
+from tests.props.test_engine import build, in_camera
+from tests.props.test_stages import both, embedded, session  # noqa: F401  (a fixture)
+from worker.engines.embedded.props import EmbeddedProps
+from worker.formats.pointmap import read_pointmap, write_pointmap
+from worker.formats.silhouette import iou, rasterise
+from worker.pointmaps.object_box import ObjectBox
+
+
+@pytest.fixture(scope="module")
+def engine() -> EmbeddedProps:
+    return embedded()
+
+
+def box_of_solid(shot: Shot, solid: trimesh.Trimesh, heading: bool = True) -> ObjectBox:
+    turn = shot.pose[:3, :3]
+    if not heading:  # the camera's own heading: the solids of these tests are shot along their Y axis
+        away = turn.T @ [0, 0, 1.0]
+        angle = np.arctan2(away[1], away[0]) - np.pi / 2
+        turn = turn @ trimesh.transformations.rotation_matrix(angle, [0, 0, 1])[:3, :3]
+    centre = trimesh.transform_points([solid.bounds.mean(axis=0)], shot.pose)[0]
+    return ObjectBox(centre, turn, solid.extents, heading, 0.9)
+
+
+def chair() -> trimesh.Trimesh:
+    legs = [box(0.06, 0.06, 0.45, (x, y, -0.25)) for x in (-0.25, 0.25) for y in (-0.25, 0.25)]
+    return trimesh.util.concatenate([box(0.6, 0.6, 0.06), box(0.6, 0.06, 0.6, (0, 0.27, 0.3)), *legs])
+
+
+SOLIDS = {
+    "box": (box(1.0, 0.6, 0.7), 20, 35, True, 0.05),
+    "long box": (box(1.5, 0.4, 0.5), 12, -60, True, 0.07),
+    "chair": (chair(), 20, 30, True, 0.12),
+    "bottle": (bottle(), 12, 0, False, 0.1),
+    "mug": (mug(), 20, 0, True, 0.15),
+}
+
+
+@pytest.mark.parametrize("depth", [True, False])
+@pytest.mark.parametrize("name", SOLIDS)
+def test_the_body_fills_the_box_and_the_silhouette(engine, name, depth) -> None:
+    solid, pitch, yaw, heading, tolerance = SOLIDS[name]
+    shot = shoot(solid, pitch, yaw)
+    known = box_of_solid(shot, solid, heading)
+    request = shot.request(object_box=known)
+    if not depth:  # a flat card at the right distance tells nothing of the shape
+        request.points[...] *= (known.centre[2] / request.points[..., 2])[..., None]
+    result = engine.run(request, lambda f: None)
+    assert result.measured == {"in_box": 1.0} and not result.notices
+    mesh = trimesh.Trimesh(in_camera(result), result.mesh.faces, process=False)
+    assert mesh.is_watertight and mesh.is_winding_consistent and mesh.volume > 0
+    seen = rasterise(mesh.vertices, mesh.faces, shot.intrinsics, *shot.alpha.shape)
+    assert iou(seen.mask, shot.alpha >= 128) > 0.97
+    own = (mesh.vertices - known.centre) @ known.axes / known.sides
+    assert np.abs(own).max() < 0.5 + 0.02, "nothing sticks out of the box"
+    np.testing.assert_allclose(np.ptp(own, axis=0), 1, atol=tolerance if depth else 2 * tolerance)
+    if heading:
+        across = np.abs(result.camera_from_prop[:3, :3].T @ known.axes)
+        np.testing.assert_allclose(np.sort(across, axis=0)[-1], 1, atol=1e-5)
+    camera = np.linalg.inv(result.camera_from_prop.astype(float))[:3, 3]
+    assert camera[1] < 0 and abs(camera[0]) < 1.01 * -camera[1], "the side that faces the camera most is the front"
+
+
+def test_it_is_nearer_the_solid_than_a_guess(engine) -> None:
+    """Volume shared with the true solid, on a grid: the box must gain what it promises."""
+    solid, pitch, yaw, *_ = SOLIDS["long box"]
+    shot = shoot(solid, pitch, yaw)
+    truth = box_of_solid(shot, solid)
+    extents = []
+    for known in (None, truth):
+        body = in_camera(build(engine, shot, object_box=known))
+        extents.append(np.ptp((body - truth.centre) @ truth.axes / truth.sides, axis=0))
+    off = [np.abs(np.log(e)).max() for e in extents]
+    assert off[0] > 0.3 and off[1] < 0.07
+
+
+def test_a_seat_does_not_fill_the_room_below_it(engine) -> None:
+    solid, pitch, yaw, *_ = SOLIDS["chair"]
+    shot = shoot(solid, pitch, yaw)
+    result = build(engine, shot, object_box=box_of_solid(shot, solid))
+    mesh = trimesh.Trimesh(result.mesh.vertices, result.mesh.faces, process=False)
+    assert mesh.volume < 0.35 * np.prod(mesh.extents)
+
+
+def test_a_box_elsewhere_changes_nothing(engine) -> None:
+    solid, pitch, yaw, *_ = SOLIDS["box"]
+    shot = shoot(solid, pitch, yaw)
+    away = ObjectBox(np.array([3.0, 0, 4]), np.eye(3), np.ones(3), True, 0.9)
+    result, plain = build(engine, shot, object_box=away), build(engine, shot)
+    assert result.measured == {"in_box": 0.0}
+    np.testing.assert_array_equal(result.mesh.vertices, plain.mesh.vertices)
+
+
+@pytest.mark.parametrize("state", ["none", "known", "off the mask", "unsure", "unclear"])
+def test_the_session_says_what_became_of_the_box(session, state) -> None:  # noqa: F811
+    solid, pitch, yaw, *_ = SOLIDS["box"]
+    shot = shoot(solid, pitch, yaw)
+    folder, record = session(shot)
+    mask, truth = shot.alpha >= 128, box_of_solid(shot, solid)
+    up = -shot.gravity.astype(float)
+    aside = 0.9 * truth.axes[:, 0] if state == "off the mask" else 0.0
+    votes = votes_of([(mask, truth.centre + aside, truth.axes[:, 0], truth.sides, True)], shot.points, up, 6)
+    if state == "unsure":
+        votes[9] = 0.5
+    if state == "unclear":
+        votes[:3] = np.random.default_rng(0).normal(0, 1, votes[:3].shape)
+    pointmap = read_pointmap(folder.pointmap)
+    pointmap.box_votes = None if state == "none" else votes
+    write_pointmap(folder.pointmap, pointmap)
+    _, _, scene = both(folder, record, embedded())
+    facts = record.stages["props"].details["props"]["prop_01"]
+    assert facts["box"]["state"] == state
+    assert facts["measured"] == ({"in_box": 1.0} if state == "known" else {})
+    size = scene.props[0].dimensions
+    fits = np.allclose(sorted((size.width, size.depth)), np.sort(solid.extents[:2]), rtol=0.06)
+    assert fits == (state == "known")

@@ -1,0 +1,115 @@
+"""A body inside the upright box of its object.
+
+Where a geometry engine tells the box, thickness need not be guessed: no part of the front lies before the box's, and
+what is thick reaches to where its rays leave the box. The silhouette stays what it is, so the body is the silhouette's
+cone cut by the box. Thin parts (legs, handles, stems) stay as thin as they are wide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from scipy.ndimage import map_coordinates
+from scipy.spatial import cKDTree
+
+from worker.arrays import F32, F64, Bool
+from worker.engines.embedded.prop_shape import Thickness
+from worker.engines.embedded.prop_slices import local_thickness
+from worker.pointmaps.object_box import ObjectBox
+
+_GRID = 168  # longest side on which local thickness is found
+_THIN = 0.3  # of the box's narrower side: what is thinner is not extruded to the box's back
+_SURE = (1, 99)  # percentiles of the guessed body that are brought onto the box's near and far end
+
+
+@dataclass
+class Reach:
+    """The stretch of each ray (multiples of rays with z = 1) that the body may fill."""
+
+    enter: F64
+    leave: F64
+
+
+def reach_of(box: ObjectBox, rays: F64, pixels: F64) -> Reach | None:
+    """Where (N, 3) rays through (N, 2) pixels cross the box; those that miss it take after their nearest neighbour that
+    does not. None where hardly any meets it.
+    """
+    enter, leave = box.crossed(rays, 0.0)
+    hit = np.isfinite(enter)
+    if hit.mean() < 0.5:
+        return None
+    if not hit.all():
+        _, nearest = cKDTree(pixels[hit]).query(pixels[~hit])
+        enter[~hit], leave[~hit] = enter[hit][nearest], leave[hit][nearest]
+    return Reach(enter, leave)
+
+
+def spanning(guess: Thickness, solid: Bool, box: ObjectBox, direction: F64) -> tuple[F64, F64]:
+    """The guessed body stretched along `direction` to the box's near and far end: distances (h, w) along it."""
+    ends = box.corners @ direction
+    near, far = float(ends.min()), float(ends.max())
+    deepest = float(np.percentile(guess.back[solid], _SURE[0]))
+    nearest = float(np.percentile(guess.front[solid], _SURE[1]))
+    scale = (far - near) / max(nearest - deepest, 1e-6)
+    front, back = (near + (nearest - field.astype(np.float64)) * scale for field in (guess.front, guess.back))
+    return front, back
+
+
+def thinness(solid: Bool, pixels: F64, box: ObjectBox, unit: float) -> tuple[F64, F64]:
+    """At (N, 2) pixels: how much of a thin part is there, 0..1, and how thick the silhouette is (scene units)."""
+    height, width = solid.shape
+    scale = min(1.0, _GRID / max(height, width))
+    size = (max(4, round(width * scale)), max(4, round(height * scale)))
+    small = cv2.resize(solid.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
+    thick = 2 * local_thickness(small) / scale * unit
+    ratio = thick / (_THIN * float(box.sides[:2].min()))
+    thin = np.clip(2 - 2 * ratio, 0, 1)  # all of it below half the limit, none above the limit
+    where = (pixels[:, ::-1] * [[size[1] / height, size[0] / width]]).T - 0.5
+    fields = (_spread(field, small) for field in (thin, thick))
+    thin, thick = (map_coordinates(field, where, order=1, mode="nearest").astype(np.float64) for field in fields)
+    return thin, thick
+
+
+def inside(
+    reach: Reach, box: ObjectBox, measured: F64 | None, front: F64, back: F64, thin: F64, thick: F64,
+    climb: F64,
+) -> tuple[F64, F64]:
+    """Near and far end of the body on every ray.
+
+    Args:
+        measured: the front where depth shows it. front, back: the guessed body, stretched to the box (`spanning`).
+        thin, thick: from `thinness`, `thick` along the rays. climb: of the rays along up.
+    """
+    near = front if measured is None else measured
+    near = np.clip(near, reach.enter, reach.leave)
+    full = reach.leave if box.heading_known else np.minimum(np.maximum(back, near), reach.leave)
+    full = _above_its_legs(near, full, thin, climb)
+    return near, thin * np.minimum(near + thick, full) + (1 - thin) * full
+
+
+def _above_its_legs(near: F64, far: F64, thin: F64, climb: F64) -> F64:
+    """A body that stands on thin legs reaches no lower than it is seen to, or its seat would fill the room below."""
+    height = near * climb
+    trunk = thin < 0.5
+    if not trunk.any():
+        return far
+    lowest = float(np.percentile(height[trunk], 1))
+    legs = (thin >= 0.5) & (height < lowest - 0.1 * np.ptp(height))
+    if not legs.any():
+        return far
+    with np.errstate(divide="ignore"):
+        limit = np.where(climb < 0, lowest / climb, np.inf)
+    return np.where((limit > 0) & trunk, np.maximum(np.minimum(far, limit), near), far)
+
+
+def _spread(field: F64, where: Bool) -> F32:
+    """Smoothed inside the silhouette, nearest value outside."""
+    weight = cv2.GaussianBlur(where.astype(np.float32), (0, 0), 1.5)
+    mean = cv2.GaussianBlur(np.where(where, field, 0).astype(np.float32), (0, 0), 1.5) / np.maximum(weight, 1e-6)
+    _, labels = cv2.distanceTransformWithLabels((~where).astype(np.uint8), cv2.DIST_L2, 5,
+                                                labelType=cv2.DIST_LABEL_PIXEL)  # fmt: skip
+    values = np.zeros(labels.max() + 1, np.float32)
+    values[labels[where]] = mean[where]
+    return values[labels]

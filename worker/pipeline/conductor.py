@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from worker import __version__, errors
+from worker import __version__
 from worker.engines import registry
 from worker.errors import AssetizeError, Cancelled, EngineUnavailable, ExitCode, InputError, OutputError
 from worker.hardware.machine import Machine, this_machine
@@ -24,16 +24,15 @@ from worker.pipeline.events import Event, JobProgress, Listener
 from worker.pipeline.job import Job, Outcome, look_at, session_id
 from worker.pipeline.pace import Pace
 from worker.pipeline.plan import Plan, choose_engines, skipped_by_options
+from worker.pipeline.tries import Tries
 from worker.session import atomic
 from worker.session.layout import SessionFolder
 from worker.session.model import InputRecord, Notice, SceneRecord, Session, StageRecord, StageState
 from worker.stages.base import StageSpec
 
-ATTEMPTS = 2
-
 
 class _StageFailed(Exception):
-    """One stage came to its end without a result; `error` says why, `log` is what it printed."""
+    """One stage came to its end without a result; `error` says why."""
 
     def __init__(self, error: AssetizeError) -> None:
         self.error = error
@@ -257,43 +256,32 @@ class Conductor:
         )  # fmt: skip
 
     def _attempts(self, spec: StageSpec, record: StageRecord, choice: registry.Choice | None) -> None:
-        """Try, and try again at the next safer memory tier: once where the host crashed, hung or gave no numbers; as
-        often as there is a safer tier where memory ran out, and at least once."""
-        tiers = list(self._pool.tiers_left(choice.card, choice.tiers) if choice else ("",))
+        """Try, and try again as Tries says. Raises _StageFailed with the last attempt's error."""
+        tries = Tries(self._pool.tiers_left(choice.card, choice.tiers) if choice else ("",))
         self._describe_engine(record, choice)
-        if choice and tiers[0] != choice.tier:
-            self._warn(spec, record, sentences.tier_kept(choice.tier, tiers[0]))
-        attempt, gave_none = 0, False
         while True:
-            attempt, tier = attempt + 1, tiers.pop(0)
-            safer = tiers[0] if tiers else None
-            record.attempts, record.tier = attempt, tier or None
+            tries.begin()
+            if choice and tries.attempt == 1 and tries.tier != choice.tier:
+                self._warn(spec, record, sentences.tier_kept(choice.tier, tries.tier))
+            record.attempts, record.tier = tries.attempt, tries.tier or None
             self._save()
-            self._tell("stage.started", stage=spec.name, attempt=attempt, engine=record.engine, tier=record.tier)
+            self._tell("stage.started", stage=spec.name, attempt=tries.attempt, engine=record.engine, tier=record.tier)
             error: AssetizeError
             try:
-                fields = self._attempt(spec, record, choice, tier, safer is not None and not gave_none)
+                fields = self._attempt(spec, record, choice, tries.tier, tries.numbers_may_come)
             except (HostDied, HostHung) as end:
-                how, error = end.how, sentences.stage_ended(spec, end)
-                again = attempt < ATTEMPTS
+                kind, how, error = "Ended", end.how, sentences.stage_ended(spec, end)
             except StageRaised as raised:
-                kind, error = raised.fields["type"], self._error_from(spec, raised.fields)
+                kind, error = raised.fields["type"], sentences.raised(spec, raised.fields)
                 how = sentences.HOW.get(kind, "")
-                again = {
-                    "NotFinite": safer is not None and not gave_none,
-                    "OutOfMemory": safer is not None or attempt < ATTEMPTS,
-                    "DeviceFault": attempt < ATTEMPTS,
-                }.get(kind, False)
-                gave_none |= kind == "NotFinite"
             else:
                 self._take(spec, record, fields)
-                if attempt == 1:
+                if tries.attempt == 1:
                     self._pace.learn(spec, record.engine, record.seconds or 0.0)
                 return
-            if not again:
+            if not tries.again(kind):
                 raise _StageFailed(error)
-            self._warn(spec, record, sentences.retried(how, safer))
-            tiers = tiers or [tier]
+            self._warn(spec, record, sentences.retried(how, tries.safer))
 
     def _describe_engine(self, record: StageRecord, choice: registry.Choice | None) -> None:
         if choice is None:
@@ -374,17 +362,6 @@ class Conductor:
         self._session.scene = scene or self._session.scene
         self._session.input = still or self._session.input
         record.state = StageState.DONE
-
-    def _error_from(self, spec: StageSpec, fields: dict[str, Any]) -> AssetizeError:
-        """The exception that the stage raised in its host, or a sentence for what was no AssetizeError."""
-        kind = getattr(errors, fields["type"], None)
-        if isinstance(kind, type) and issubclass(kind, AssetizeError) and kind is not Cancelled:
-            return kind(fields["code"], fields["en"], fields["zh"], fields["fix"])
-        if fields["type"] == "OutOfMemory":
-            return sentences.out_of_memory(spec)
-        if fields["type"] == "DeviceFault":
-            return sentences.device_fault(spec, fields["text"])
-        return sentences.fault(spec, fields["text"])
 
     # --- small change -----------------------------------------------------------------------------------------------
     def _warn(self, spec: StageSpec, record: StageRecord, notice: Notice) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
-from worker.errors import AssetizeError, InputError, StageError
+from worker import errors
+from worker.errors import AssetizeError, Cancelled, InputError, StageError
 from worker.host.process import HostDied, HostHung
 from worker.session.model import Notice, StageRecord
 from worker.stages.base import StageSpec
@@ -121,3 +123,15 @@ def output_missing(spec: StageSpec, error: OSError) -> StageError:
         "Run the same command to make it again.",
         f"{spec.title_zh}：生成的文件已不存在（{error.filename}）。再次运行同一命令可重新生成。",
     )
+
+
+def raised(spec: StageSpec, fields: dict[str, Any]) -> AssetizeError:
+    """The exception that the stage raised in its host, or a sentence for what was no AssetizeError."""
+    kind = getattr(errors, fields["type"], None)
+    if isinstance(kind, type) and issubclass(kind, AssetizeError) and kind is not Cancelled:
+        return kind(fields["code"], fields["en"], fields["zh"], fields["fix"])
+    if fields["type"] == "OutOfMemory":
+        return out_of_memory(spec)
+    if fields["type"] == "DeviceFault":
+        return device_fault(spec, fields["text"])
+    return fault(spec, fields["text"])

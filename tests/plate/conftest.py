@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 
 def scene(width: int = 320, height: int = 240, seed: int = 0) -> np.ndarray:
@@ -36,6 +37,36 @@ def raw_png(pixels: np.ndarray, depth: int, colour_type: int, extra: bytes = b""
         + png_chunk(b"IDAT", zlib.compress(raw, 1))
         + png_chunk(b"IEND", b"")
     )
+
+
+PATCHES = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 120, 60), (30, 90, 150), (128, 128, 128), (250, 250, 240)]
+
+
+def patches(colours=PATCHES, cell=40):
+    row = np.repeat(np.asarray(colours, np.uint8), cell, axis=0)
+    return np.tile(row, (64, 1, 1))
+
+
+def at(image, index, cell=40):
+    return image[32, index * cell + cell // 2]
+
+
+def codes(result):
+    return {code for code, _ in result.remarks}
+
+
+def save(tmp_path, image, name, **options):
+    path = tmp_path / name
+    image.save(path, **options)
+    return path
+
+
+def exif_with(**fields):
+    exif = Image.Exif()
+    exif[34665] = fields.pop("ifd")
+    for key, value in fields.items():
+        exif[int(key[1:])] = value
+    return exif
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ So upstream's code and ours can be given equal numbers without any checkpoint, w
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +23,3 @@ def draw(name: str, shape: Iterable[int], seed: int = 0, gain: float = 1.0) -> N
         return values * np.float32(gain / np.sqrt(max(1, int(np.prod(shape[1:])))))
     values *= np.float32(0.02)
     return values + np.float32(1) if name.endswith(("weight", "gamma")) else values
-
-
-def draw_all(
-    shapes: dict[str, tuple[int, ...]], seed: int = 0, gain: float = 1.0
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """(name, tensor) for each of `shapes`, one at a time: the large ones together would not fit twice in memory."""
-    for name, shape in shapes.items():
-        yield name, draw(name, shape, seed, gain)

@@ -75,7 +75,6 @@ class SessionData:
     ground: tuple[F64, float] | None
     props: list[PropEntry]
     probe: Path | None
-    probe_coverage: float
     key_light: KeyLight | None
     missing: list[str] = field(default_factory=list)  # session-relative names of files that a whole session has
 
@@ -226,7 +225,6 @@ def _read_scene(root: Path, document: dict[str, Any], scene: dict[str, Any]) -> 
         ground=(np.asarray(plane["normal"], dtype=np.float64), float(plane["offset"])) if plane else None,
         props=[_read_prop(root, entry) for entry in scene.get("props", [])],
         probe=_inside(root, light.get("probe")),
-        probe_coverage=float(light.get("coverage", 0.0)),
         key_light=None
         if not key
         else KeyLight(

@@ -11,7 +11,6 @@ from .materials import (
     cloth,
     glow,
     metal,
-    paint,
     patterned,
     picture,
     plain,
@@ -65,18 +64,6 @@ def round_table(radius: float = 0.55, height: float = 0.74, colour: Colour = OAK
         foot = smooth_curve([(0.03, 0.22), (0.16, 0.2), (0.3, 0.08), (0.4, 0.022)], 6)
         path = np.stack([foot[:, 0] * np.cos(t), foot[:, 0] * np.sin(t), foot[:, 1]], 1)
         a.add(tube(path, np.linspace(0.034, 0.022, len(path))), timber)
-    return a
-
-
-def long_table(size: tuple[float, float, float] = (1.6, 0.8, 0.75), colour: Colour = OAK) -> Assembly:
-    a, timber = Assembly("table"), wood(colour)
-    x, y, z = size
-    a.add(rounded_box((x, y, 0.04), 0.008), timber, (0, 0, z - 0.02))
-    a.add(rounded_box((x - 0.16, y - 0.16, 0.08), 0.004), timber, (0, 0, z - 0.08))
-    for sx in (-1, 1):
-        for sy in (-1, 1):
-            a.add(lathe([(0, 0), (0.022, 0), (0.036, z - 0.12), (0.036, z - 0.04), (0, z - 0.04)], 20), timber,
-                  (sx * (x / 2 - 0.1), sy * (y / 2 - 0.1), 0))
     return a
 
 
@@ -231,14 +218,4 @@ def curtain(width: float, height: float, colour: Colour, folds: int = 7, seed: i
         return np.stack([(u - 0.5) * width * (1 + 0.06 * (1 - v)), depth, v * height], 1)
 
     a.add(sheet(surface, folds * 14, 10), cloth(colour, 220))
-    return a
-
-
-def side_table(colour: Colour = (0.05, 0.05, 0.055)) -> Assembly:
-    a = Assembly("side table")
-    a.add(lathe([(0, 0.5), (0.24, 0.5), (0.245, 0.512), (0.24, 0.52), (0, 0.52)], 48), wood(WALNUT))
-    for k in range(3):
-        t = np.radians(90 + 120 * k)
-        a.add(tube([(0.2 * np.cos(t), 0.2 * np.sin(t), 0), (0.14 * np.cos(t), 0.14 * np.sin(t), 0.5)], 0.009),
-              paint(colour, 0.4))
     return a

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from .build import Assembly
-from .furniture import BRASS, books
-from .materials import Colour, bottle_glass, ceramic, cloth, fruit, glow, metal, paint, plain, wood
-from .shapes import ball, lathe, ring, rounded_box, smooth_curve, tube
+from .furniture import BRASS
+from .materials import Colour, bottle_glass, ceramic, fruit, glow, metal, paint, plain, wood
+from .shapes import ball, lathe, smooth_curve, tube
 
 RED: Colour = (0.48, 0.02, 0.015)
 YELLOW: Colour = (0.62, 0.36, 0.03)
@@ -117,14 +117,6 @@ def candlestick(height: float = 0.24, lit: bool = True) -> Assembly:
     return a
 
 
-def open_book(seed: int = 0) -> Assembly:
-    """A thick closed book with a ribbon, lying flat."""
-    a = books(1, seed, 0.25)
-    a.label = "book"
-    a.add(rounded_box((0.012, 0.05, 0.001), 0.0004, 1), cloth((0.4, 0.02, 0.02), 500), (0.04, 0.1, 0.004))
-    return a
-
-
 def jug(colour: Colour = (0.6, 0.56, 0.48), height: float = 0.22) -> Assembly:
     """A stoneware jug with a handle and a dipped glaze."""
     a, h = Assembly("jug"), height
@@ -158,10 +150,4 @@ def plate(colour: Colour = (0.6, 0.58, 0.52), radius: float = 0.12) -> Assembly:
     a = Assembly("plate")
     a.add(lathe([(0, 0), (0.55, 0), (0.6, 0.02), (0.95, 0.12), (1.0, 0.15), (0.97, 0.16), (0.6, 0.07), (0, 0.06)], 64),
           ceramic(colour), scale=radius)
-    return a
-
-
-def napkin_ring() -> Assembly:
-    a = Assembly("napkin ring")
-    a.add(ring(0.022, 0.004), metal(BRASS), (0, 0, 0.026), (90, 0, 0))
     return a

@@ -14,7 +14,6 @@ from pydantic import Field
 from worker.metadata.licences import Commercial, LedgerEntry
 from worker.session.model import Model
 
-PROFILE = "gbt36369-kernel-draft/1"
 BASIS = ["GB/T 36369-2018", "ISO 26324:2012 Annex B.2", "GB 45438-2025"]
 AGENCY_ONLY = ("referentDoiName", "registrationAgencyDoiName")
 

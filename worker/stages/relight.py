@@ -19,7 +19,7 @@ from worker.formats.image import read_grey, read_rgb, write_png
 from worker.formats.mesh import TexturedMesh
 from worker.formats.pointmap import pixel_rays
 from worker.formats.silhouette import rasterise
-from worker.formats.srgb import linear_from_srgb, luminance, srgb8_from_linear
+from worker.formats.srgb import LINEAR_OF_CODE, luminance, srgb8_from_linear
 from worker.session.model import PlacedProp, SceneRecord
 from worker.stages.base import StageContext, StageResult, StageSpec
 
@@ -143,7 +143,7 @@ def render_prop(mesh: TexturedMesh, pose: F64, intrinsics: F64, size: tuple[int,
     texel = np.zeros((*size, 2), np.float32)
     texel[hit] = np.clip((mesh.uv[face] * weight[..., None]).sum(axis=1), 0, 1)
     texel = (texel * (1, -1) + (0, 1)) * mesh.texture.shape[1::-1] - 0.5  # uv counts from the bottom left
-    linear = linear_from_srgb(mesh.texture.astype(np.float32) / 255)
+    linear = LINEAR_OF_CODE[mesh.texture]
     map_u, map_v = (np.ascontiguousarray(texel[..., axis], np.float32) for axis in (0, 1))
     texture = cv2.remap(linear, map_u, map_v, cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)[hit]
     normal = (_vertex_normals(vertices, mesh.faces)[face] * weight[..., None]).sum(axis=1)
@@ -177,7 +177,7 @@ def _check_prop(
     _, relit = render_prop(mesh, np.asarray(prop.camera_from_prop), intrinsics, size, probe)
 
     box = np.s_[top:bottom, left:right]
-    original = _resized(linear_from_srgb(still[box].astype(np.float32) / 255), size)
+    original = _resized(LINEAR_OF_CODE[still[box]], size)
     alpha = _resized(mask[box].astype(np.float32), size)[..., None]
     shown = np.asarray(np.isfinite(relit).all(axis=-1))
     both = shown & (alpha[..., 0] > 0.5)

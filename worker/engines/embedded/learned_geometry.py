@@ -7,7 +7,6 @@ network itself expects large errors, the layout preview is given instead, and th
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import cv2
@@ -16,6 +15,7 @@ import numpy as np
 from worker.arrays import F32, F64, U8, Bool
 from worker.engines.contract import EngineNotice, GeometryRequest, GeometryResult, Progress, SurfaceClass
 from worker.engines.embedded.layout import LayoutPreview
+from worker.engines.embedded.shipped_network import open_network
 from worker.engines.embedded.votes import instances_from_votes
 from worker.errors import EngineUnavailable
 from worker.formats.pointmap import intrinsics_from_hfov, pixel_rays
@@ -48,21 +48,13 @@ def network_size(height: int, width: int, long_side: int) -> tuple[int, int]:
 class LearnedGeometry:
     def load(self, device: str, tier: str) -> None:
         """Raises EngineUnavailable where the shipped weights are missing or not those measured."""
-        import onnxruntime  # 0.2 s that only a process running the network should pay
-
-        data = WEIGHTS.read_bytes() if WEIGHTS.is_file() else b""
-        if hashlib.sha256(data).hexdigest() != WEIGHTS_SHA256:
-            raise EngineUnavailable(
-                "geometry.weights_damaged",
-                f"The geometry network's file {WEIGHTS.name} is missing or damaged, so no depth can be estimated. "
-                "Install Assetize again.",
-                f"几何网络文件 {WEIGHTS.name} 缺失或损坏，无法估计深度。请重新安装 Assetize。",
-            )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 2
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        damaged = EngineUnavailable(
+            "geometry.weights_damaged",
+            f"The geometry network's file {WEIGHTS.name} is missing or damaged, so no depth can be estimated. "
+            "Install Assetize again.",
+            f"几何网络文件 {WEIGHTS.name} 缺失或损坏，无法估计深度。请重新安装 Assetize。",
+        )
+        self._session = open_network(WEIGHTS, WEIGHTS_SHA256, damaged)
 
     def run(self, request: GeometryRequest, progress: Progress) -> GeometryResult:
         image = request.image

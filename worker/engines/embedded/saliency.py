@@ -6,7 +6,6 @@ origin and licence stand in weights/NOTICE.md.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import cv2
@@ -14,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from worker.arrays import F32, U8
+from worker.engines.embedded.shipped_network import open_network
 from worker.errors import EngineUnavailable
 
 WEIGHTS = Path(__file__).parent / "weights" / "u2netp.onnx"
@@ -31,23 +31,13 @@ class Saliency:
     """
 
     def __init__(self, threads: int = 2) -> None:
-        # Imported here: 0.2 s that only a process running the network should pay.
-        import onnxruntime
-
-        data = WEIGHTS.read_bytes() if WEIGHTS.is_file() else b""
-        if hashlib.sha256(data).hexdigest() != WEIGHTS_SHA256:
-            raise EngineUnavailable(
-                "harvest.weights_damaged",
-                f"The saliency network's file {WEIGHTS.name} is missing or damaged, so no props can be found. "
-                "Install Assetize again.",
-                f"显著性网络文件 {WEIGHTS.name} 缺失或损坏，无法寻找道具。请重新安装 Assetize。",
-            )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        # Idle threads that spin between runs burn the core another stage or Blender could use.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        damaged = EngineUnavailable(
+            "harvest.weights_damaged",
+            f"The saliency network's file {WEIGHTS.name} is missing or damaged, so no props can be found. "
+            "Install Assetize again.",
+            f"显著性网络文件 {WEIGHTS.name} 缺失或损坏，无法寻找道具。请重新安装 Assetize。",
+        )
+        self._session = open_network(WEIGHTS, WEIGHTS_SHA256, damaged, threads)
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name  # the first of seven is the fused map
 

@@ -27,9 +27,9 @@ from worker.engines.card import EngineCard, WeightFile
 from worker.engines.trellis.config import TrellisConfig
 from worker.nn.checkpoint import TensorSpec
 from worker.session import atomic
-from worker.session.model import Session
+from worker.session.model import Session, StageState
 from worker.weights.install import manifest_of
-from worker.weights.store import Receipt, path_of, receipt_path, receipt_text
+from worker.weights.store import SHIPPED, Receipt, path_of, receipt_path, receipt_text
 
 ROOT = Path(__file__).resolve().parents[2]
 NATIVE = ("geometry=dust3r", "scene=sharp", "props=trellis")
@@ -130,7 +130,8 @@ def faults(folder: Path, text: str) -> list[str]:
         session = Session.model_validate_json(text)
     except ValueError as fault:
         return [str(fault)]
-    wrong = [f"{name}: {stage.state.value}" for name, stage in session.stages.items() if stage.error]
+    ended = (StageState.DONE, StageState.SKIPPED)
+    wrong = [f"{name}: {stage.state.value}" for name, stage in session.stages.items() if stage.state not in ended]
     for stage in session.stages.values():
         for name, sha256 in stage.outputs.items():
             if not (folder / name).is_file() or atomic.sha256_of(folder / name) != sha256:
@@ -157,7 +158,8 @@ def main() -> None:
         consent.parent.mkdir(parents=True, exist_ok=True)
         consent.write_text(json.dumps(sorted(names)), encoding="utf-8")
         for card in registry.all_cards():
-            for file in card.weights if card.name in names else ():
+            brought = [file for file in card.weights if file.source != SHIPPED]
+            for file in brought if card.name in names else ():
                 start = time.perf_counter()
                 write_weights(card, file, device)
                 print(f"drew {card.name}/{file.name} in {time.perf_counter() - start:.1f} s", flush=True)

@@ -23,9 +23,20 @@ import subprocess
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from environments import BPY, BPY_TEST, ROOT, TEST, WORKER, Environment, SetupError, bpy_python, supported_python
+from environments import (
+    BPY,
+    BPY_TEST,
+    ROOT,
+    TEST,
+    TYPED,
+    WORKER,
+    Environment,
+    SetupError,
+    bpy_python,
+    supported_python,
+)  # fmt: skip
 
-USAGE = "python3 install/bootstrap.py {run,batch,serve,engines,gpu,doctor,extension,test} ..."
+USAGE = TYPED + " {run,batch,serve,engines,gpu,doctor,extension,test} ..."
 
 
 def main(argv: list[str]) -> int:
@@ -35,7 +46,7 @@ def main(argv: list[str]) -> int:
     command = arguments[0].command
     try:
         if command in ("help", "-h", "--help") or argv[:1] in (["-h"], ["--help"]):
-            print(__doc__)
+            print((__doc__ or "").replace("python3 install/bootstrap.py", TYPED))
             return 0
         supported_python()
         if command in ("run", "batch"):
@@ -90,7 +101,7 @@ def doctor(rest: list[str]) -> int:
         state = "installed" if environment.ready() else "missing or out of date"
         print(f"{environment.title:34} {state:24} {environment.folder.name}")
     if not WORKER.ready():
-        print("Mend it with: python3 install/bootstrap.py run --input FILE")
+        print(f"Mend it with: {TYPED} run --input FILE")
         return 1
     return run([str(WORKER.python), "-m", "worker", "doctor", *rest])
 

@@ -14,8 +14,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "install" / "locks"
+WINDOWS = os.name == "nt"
+TYPED = "py install\\bootstrap.py" if WINDOWS else "python3 install/bootstrap.py"
 BLENDER_OF_PYTHON = {(3, 11): "4.5", (3, 13): "5.2"}  # which bpy wheel runs on which Python
 OTHER_BPY = {"4.2": ((3, 11), "bpy==4.2.23")}  # tested too, never installed for users
+
+
+_WRITE_PTH = """
+import pathlib, sys, sysconfig
+encoding = "utf-8" if sys.version_info >= (3, 13) else "locale"
+(pathlib.Path(sysconfig.get_path("purelib")) / "assetize.pth").write_text(sys.argv[1] + chr(10), encoding)
+"""
 
 
 class SetupError(Exception):
@@ -26,10 +35,23 @@ def supported_python() -> None:
     """Go on with 3.11 or 3.13; elsewhere say plainly what to do."""
     if sys.version_info[:2] in BLENDER_OF_PYTHON:
         return
-    found = next((name for name in ("python3.11", "python3.13") if shutil.which(name)), None)
+    found = next((name for name in _names(*BLENDER_OF_PYTHON) if _starts(name.split())), None)
     have = ".".join(map(str, sys.version_info[:2]))
-    hint = f"this machine has one: {found} install/bootstrap.py ..." if found else "install one from python.org."
+    script = TYPED.partition(" ")[2]
+    hint = f"this machine has one: {found} {script} ..." if found else "install one from python.org."
     raise SetupError(f"Blender's Python module exists for Python 3.11 and 3.13, and this is Python {have}; {hint}")
+
+
+def _names(*versions: tuple[int, int]) -> list[str]:
+    """What other Pythons are called: on Windows the launcher knows them."""
+    return [("py -{}.{}" if WINDOWS else "python{}.{}").format(*version) for version in versions]
+
+
+def _starts(line: list[str]) -> bool:
+    try:
+        return subprocess.run([*line, "-c", ""], capture_output=True, timeout=60).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 @dataclass(frozen=True)
@@ -110,7 +132,7 @@ class Environment:
             if word in ("Collecting", "Requirement"):
                 seen += 1
             if word in ("Collecting", "Downloading", "Installing", "Using"):
-                say(self, f"{min(seen, total)}/{total} {rest[:60]}")
+                say(self, f"{min(seen, total)}/{total} {'unpacking all' if word == 'Installing' else rest[:60]}")
         if process.wait() != 0:
             cause = "\n".join(tail)
             raise SetupError(f"pip could not install {self.lock.name}. Its last words:\n{cause}\n"
@@ -118,9 +140,10 @@ class Environment:
 
     def _make_importable(self) -> None:
         """A .pth file instead of an install: a checkout runs as it stands, from any current folder."""
-        code = "import sysconfig; print(sysconfig.get_path('purelib'))"
-        site = Path(subprocess.check_output([str(self.python), "-c", code], text=True).strip())
-        (site / "assetize.pth").write_text(str(ROOT) + "\n", encoding="utf-8")
+        try:  # written by the Python that will read it: before 3.13 it reads in the system's own encoding
+            _call([str(self.python), "-c", _WRITE_PTH, str(ROOT)], f"could not make {self.folder} know this folder")
+        except SetupError as error:
+            raise SetupError(f"{error} A folder with plain letters in its path helps.") from None
 
     @staticmethod
     def ensure_all(environments: list[Environment]) -> None:
@@ -161,9 +184,14 @@ class Progress:
     def __call__(self, environment: Environment, text: str, done: bool = False) -> None:
         self.last[environment.title] = text
         if done:
-            print(f"\r\033[K{environment.title}: {text}" if self.live else f"{environment.title}: {text}",
-                  file=sys.stderr, flush=True)
+            words = f"{environment.title}: {text}"
+            print(f"\r{words:{self._width()}}" if self.live else words, file=sys.stderr, flush=True)
             self.last.pop(environment.title)
+
+    @staticmethod
+    def _width() -> int:
+        """To fill with blanks what the last line left: Windows' older consoles know no code for that."""
+        return shutil.get_terminal_size().columns - 1
 
     def tick(self) -> None:
         now = time.monotonic() - self.start
@@ -172,8 +200,8 @@ class Progress:
         self.printed = now
         line = " | ".join(f"{title}: {text}" for title, text in sorted(self.last.items()))
         if self.live:
-            width = shutil.get_terminal_size().columns - 1
-            print(f"\r\033[K{int(now):4d} s  {line}"[: width + 4], end="", file=sys.stderr, flush=True)
+            width = self._width()
+            print(f"\r{f'{int(now):4d} s  {line}'[:width]:{width}}", end="", file=sys.stderr, flush=True)
         else:
             print(f"{int(now):4d} s  {line}", file=sys.stderr, flush=True)
 
@@ -210,12 +238,13 @@ def _find_python(version: tuple[int, int]) -> str:
     """An interpreter of that version: this one, one on the PATH, or one that pyenv keeps."""
     if sys.version_info[:2] == version:
         return sys.executable
-    name = "python{}.{}".format(*version)
+    (name,) = _names(version)
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     kept = sorted(pyenv.glob("{}.{}.*/bin/python".format(*version)))
-    for candidate in [*map(str, kept), shutil.which(name)]:
-        if candidate and subprocess.run([candidate, "-c", ""], capture_output=True).returncode == 0:
-            return candidate
+    for candidate in [*([str(path)] for path in kept), name.split()]:
+        if _starts(candidate):
+            find = [*candidate, "-c", "import sys; print(sys.executable)"]
+            return subprocess.check_output(find, text=True).strip()
     raise SetupError(f"this Blender needs {name}, which was not found.")
 
 

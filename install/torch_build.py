@@ -14,13 +14,13 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 
-from environments import LOCKS, WORKER, Environment, SetupError
+from environments import LOCKS, TYPED, WORKER, Environment, SetupError
 
 VERSION = "2.13.0"
 INDEX = "https://download.pytorch.org/whl/"
 DEFAULT_INDEX = "default"  # pip's own, with the mirror that the user configured
 OVERRIDE = "ASSETIZE_TORCH_INDEX"
-GPU = "python3 install/bootstrap.py gpu"
+GPU = f"{TYPED} gpu"
 
 
 @dataclass(frozen=True)

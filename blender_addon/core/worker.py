@@ -16,6 +16,11 @@ from typing import Any
 from .errors import WorkerMissing
 
 
+def setup_command(windows: bool = sys.platform == "win32") -> str:
+    """How the command that sets the worker up is typed in its folder."""
+    return "py install\\bootstrap.py" if windows else "python3 install/bootstrap.py"
+
+
 @dataclass(frozen=True)
 class WorkerCommand:
     """How to run the worker: `line` is the command up to its first argument, `folder` the checkout it belongs to."""
@@ -47,10 +52,10 @@ def find_worker(preferred: str = "", environment: Mapping[str, str] | None = Non
     asked = f" ({said[0]} is no worker)" if said else ""
     raise WorkerMissing(
         "worker.missing",
-        f"The Assetize worker was not found{asked}. In the Assetize folder run: python3 install/bootstrap.py doctor, "
-        "then enter that folder in the add-on's preferences or in ASSETIZE_WORKER.",
+        f"The Assetize worker was not found{asked}. In the Assetize folder run: {setup_command()} engines, which "
+        "sets it up; then enter that folder in the add-on's preferences or in ASSETIZE_WORKER.",
         f"未找到 Assetize 工作进程{asked and f'（{said[0]} 无效）'}。请在 Assetize 目录中运行 "
-        "python3 install/bootstrap.py doctor，然后在插件偏好设置或 ASSETIZE_WORKER 中填写该目录。",
+        f"{setup_command()} engines（会完成安装），然后在插件偏好设置或 ASSETIZE_WORKER 中填写该目录。",
         fix="assetize.preferences",
     )
 

@@ -13,7 +13,7 @@ from bpy.app.translations import pgettext_rpt as _
 
 from ..core.errors import AddonError
 from ..core.far_disk import within
-from ..core.worker import run_worker
+from ..core.worker import run_worker, setup_command
 from . import jobs, preferences, settings
 
 
@@ -241,7 +241,7 @@ def as_typed(command: str, folder: Path | None, windows: bool = sys.platform == 
     program, _space, rest = command.partition(" ")
     if program != "assetize" or folder is None or not (folder / "install" / "bootstrap.py").is_file():
         return command
-    return f"python install\\bootstrap.py {rest}" if windows else f"python3 install/bootstrap.py {rest}"
+    return f"{setup_command(windows)} {rest}"
 
 
 class ASSETIZE_OT_copy(bpy.types.Operator):

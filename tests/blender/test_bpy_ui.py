@@ -211,7 +211,7 @@ def test_tiles_are_offered_where_the_engine_looks_through_them(addon, monkeypatc
 def test_a_command_is_copied_as_it_is_typed(tmp_path):
     command = "assetize engines install x"
     assert operators.as_typed(command, ROOT, False) == "python3 install/bootstrap.py engines install x"
-    assert operators.as_typed(command, ROOT, True) == "python install\\bootstrap.py engines install x"
+    assert operators.as_typed(command, ROOT, True) == "py install\\bootstrap.py engines install x"
     assert operators.as_typed(command, tmp_path) == operators.as_typed(command, None) == command
     assert operators.as_typed("huggingface-cli login", ROOT) == "huggingface-cli login"
 

@@ -93,3 +93,38 @@ def test_an_environment_made_anew_says_that_pytorch_is_gone(environments, tmp_pa
     monkeypatch.setattr(environments, "_call", lambda line, text: environment.torch_stamp.unlink(missing_ok=True))
     environment.ensure(environments.Progress())
     assert ("bootstrap.py gpu" in capsys.readouterr().err) is had
+
+
+def test_a_checkout_is_found_from_anywhere_whatever_its_folder_is_called(environments, tmp_path, monkeypatch):
+    root = tmp_path / "项目 é"
+    (root / "found_here").mkdir(parents=True)
+    (root / "found_here" / "__init__.py").write_text("")
+    monkeypatch.setattr(environments, "ROOT", root)
+    environment = environments.Environment(root / ".venv", tmp_path / "lock", "Some")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment.folder)], check=True)
+    environment._make_importable()
+    subprocess.run([str(environment.python), "-c", "import found_here"], check=True, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("windows", [False, True])
+def test_another_python_is_named_as_it_is_called_there(environments, monkeypatch, windows):
+    monkeypatch.setattr(sys, "version_info", (3, 14, 0, "final", 0))
+    monkeypatch.setattr(environments, "WINDOWS", windows)
+    monkeypatch.setattr(environments, "_starts", lambda line: "3.13" in " ".join(line))
+    with pytest.raises(environments.SetupError, match=r"py -3\.13 " if windows else r"python3\.13 "):
+        environments.supported_python()
+    monkeypatch.setattr(environments, "_starts", lambda line: False)
+    with pytest.raises(environments.SetupError, match=r"python\.org"):
+        environments.supported_python()
+
+
+def test_the_live_line_is_overwritten_with_blanks_alone(environments, monkeypatch, capsys):
+    """Windows' older consoles print an escape sequence as letters."""
+    environment = environments.Environment(Path("x"), Path("y"), "Some")
+    say = environments.Progress()
+    say.live, say.start = True, say.start - 10
+    say(environment, "a step with a long name")
+    say.tick()
+    say(environment, "ready", done=True)
+    told = capsys.readouterr().err
+    assert "\033" not in told and len(told.split("\r")[1]) == len(told.split("\r")[2].rstrip("\n"))

@@ -22,6 +22,7 @@ from worker.errors import ExitCode
 from worker.hardware.machine import Machine, this_machine
 from worker.pipeline.folder import NEEDED_BYTES, existing_folder
 from worker.pipeline.plan import Plan
+from worker.setup_command import SETUP, SETUP_GPU, as_typed
 from worker.stages.blend import blender_command
 from worker.weights import store
 from worker.weights.sentences import megabytes
@@ -32,8 +33,6 @@ _MODULES = (
     "jinja2", "requests", "huggingface_hub", "filelock", "safetensors",
 )  # fmt: skip
 _NEEDED_MEMORY_MB = 4096
-_SETUP = "python3 install/bootstrap.py"
-_GPU = f"{_SETUP} gpu"
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def _software() -> Iterator[Check]:
     yield Check("Assetize", "ok", f"{__version__} on Python {version} ({sys.executable})")
     missing = [name for name in _MODULES if importlib.util.find_spec(name) is None]
     if missing:
-        yield Check("Packages", "missing", f"not installed: {', '.join(missing)}", _SETUP)
+        yield Check("Packages", "missing", f"not installed: {', '.join(missing)}", SETUP)
     else:
         yield Check("Packages", "ok", f"all {len(_MODULES)} are here")
     command = blender_command()
@@ -66,7 +65,7 @@ def _software() -> Iterator[Check]:
         yield Check("Blender", "ok", f"{command[0]} makes scene.blend")
     else:
         text = "no Blender and no bpy module was found: no scene.blend will be made (ASSETIZE_BLENDER may name one)"
-        yield Check("Blender", "missing", text, _SETUP)
+        yield Check("Blender", "missing", text, SETUP)
 
 
 def _hardware(machine: Machine, output_root: Path) -> Iterator[Check]:
@@ -87,7 +86,7 @@ def _hardware(machine: Machine, output_root: Path) -> Iterator[Check]:
     elif not machine.gpus:
         yield Check("GPU", "note", "none found; the embedded engines need none")
     free, place = _free(output_root)
-    text = f"{free / 2**30:.1f} GB free in {place}"
+    text = f"{megabytes(free)} free in {place}"
     yield Check("Disk", "ok" if free >= NEEDED_BYTES else "missing", text)
 
 
@@ -113,12 +112,12 @@ def _torch(machine: Machine) -> Iterator[Check]:
     torch = machine.torch
     if torch is None:
         text = "not installed; the embedded engines need none, the large networks do"
-        yield Check("PyTorch", "note", text, _GPU)
+        yield Check("PyTorch", "note", text, SETUP_GPU)
         return
     build = f"{torch.version}, built {'for CUDA ' + torch.cuda if torch.cuda else 'without CUDA'}"
     if driver := machine.old_driver():
         text = f"{build}, which needs a newer NVIDIA driver than {driver}; update it from nvidia.com/drivers"
-        yield Check("PyTorch", "note", text, _GPU)
+        yield Check("PyTorch", "note", text, SETUP_GPU)
         return
     try:
         line = [sys.executable, "-c", _ASK_TORCH]
@@ -126,14 +125,14 @@ def _torch(machine: Machine) -> Iterator[Check]:
         able = json.loads(answer.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as fault:
         last = str(getattr(fault, "stderr", None) or fault).strip().splitlines()[-1:]
-        yield Check("PyTorch", "note", f"{build}, does not start ({' '.join(last)[:200]})", _GPU)
+        yield Check("PyTorch", "note", f"{build}, does not start ({' '.join(last)[:200]})", SETUP_GPU)
         return
     if able["cuda"]:
         yield Check("PyTorch", "ok", f"{build}, works on the GPU ({able['free'] / 2**30:.1f} GB of it are free)")
     elif able["mps"]:
         yield Check("PyTorch", "ok", f"{build}, works on Apple's GPU")
     elif machine.gpus:
-        yield Check("PyTorch", "note", f"{build}, works on the processor though there is a GPU", _GPU)
+        yield Check("PyTorch", "note", f"{build}, works on the processor though there is a GPU", SETUP_GPU)
     else:
         yield Check("PyTorch", "ok", f"{build}, works on the processor")
 
@@ -172,5 +171,5 @@ def do(arguments: argparse.Namespace, plan: Plan) -> int:
         for check in checks:
             console.print(f"{marks[check.state]} {escape(check.name)}: {escape(check.text)}", soft_wrap=True)
             if check.fix:
-                console.print(f"        mend it with: {escape(check.fix)}", soft_wrap=True)
+                console.print(f"        mend it with: {escape(as_typed(check.fix))}", soft_wrap=True)
     return int(ExitCode.PARTIAL if any(check.state == "missing" for check in checks) else ExitCode.OK)

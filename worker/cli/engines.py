@@ -15,6 +15,7 @@ from worker.cli.show import write_json_line
 from worker.engines import registry
 from worker.hardware.machine import this_machine
 from worker.pipeline.plan import Plan
+from worker.setup_command import as_typed
 from worker.weights.sentences import megabytes
 
 
@@ -69,7 +70,8 @@ def do(arguments: argparse.Namespace, plan: Plan) -> int:
         table.add_row(row["stage"], row["name"], *what, installed, fits, licence, paid)
     console.print(table)
     if any(row["download_bytes"] for row in rows):
-        console.print("`assetize engines install NAME` shows an engine's licence and brings its weights.")
+        command = as_typed("assetize engines install NAME")
+        console.print(f"`{command}` shows an engine's licence and brings its weights.", soft_wrap=True)
     for card, row in zip(plan.cards, rows, strict=True):
         if card.own_check and not row["installed"]:
             console.print(row["why_not"]["en"], soft_wrap=True, markup=False)

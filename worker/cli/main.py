@@ -10,6 +10,7 @@ from typing import NoReturn
 from worker import __version__
 from worker.errors import AssetizeError, ExitCode
 from worker.pipeline.plan import Plan
+from worker.setup_command import as_typed
 
 # Flags that take a path: the next word is theirs even if it starts with a dash.
 _PATH_FLAGS = ("--input", "--output_root", "--blend", "--state_dir", "--allow", "--from")
@@ -54,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
 def tell(error: AssetizeError, language: str = "en") -> None:
     print(f"assetize: {error.zh if language == 'zh' else error.en}", file=sys.stderr)
     if error.fix:
-        print(f"  {error.fix}", file=sys.stderr)
+        print(f"  {as_typed(error.fix)}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None, plan: Plan | None = None) -> int:

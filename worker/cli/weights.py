@@ -36,7 +36,7 @@ def install(arguments: argparse.Namespace, plan: Plan) -> int:
     if missing := sorted({name for one in cards for name in registry.missing_modules(one)}):
         raise EngineUnavailable(
             "engine.modules_missing",
-            f"“{card.name}” needs {', '.join(missing)} first, which check the weights and run them.",
+            f"“{card.name}” needs {', '.join(missing)} first, to check the weights and run them.",
             f"“{card.name}”需要先安装 {'、'.join(missing)}，用于检查和运行权重。",
             fix=registry.how_to_install(card),
         )

@@ -24,6 +24,7 @@ from worker.errors import EngineUnavailable, OutputError
 from worker.hardware.machine import Machine
 from worker.session import atomic
 from worker.session.model import Notice
+from worker.setup_command import SETUP_GPU
 from worker.weights import store
 
 
@@ -93,7 +94,7 @@ def _first_sha256(card: EngineCard, file: WeightFile) -> str | None:
 def how_to_install(card: EngineCard) -> str | None:
     """The next command that brings this engine nearer to running; None where the card knows none."""
     if "torch" in missing_modules(card):
-        return "python3 install/bootstrap.py gpu"
+        return SETUP_GPU
     if card.install_hint:
         return card.install_hint
     if any(file.source != store.SHIPPED for file in card.weights):
@@ -217,7 +218,7 @@ def does_not_fit(card: EngineCard, machine: Machine) -> EngineUnavailable:
                 zh = f"NVIDIA 驱动 {driver} 对已安装的 PyTorch 来说过旧，请从 nvidia.com 更新"
             else:
                 en, zh = "the installed PyTorch is the one without GPU support", "已安装的 PyTorch 不支持 GPU"
-            fix = "python3 install/bootstrap.py gpu"
+            fix = SETUP_GPU
         else:
             en = f"{device}: {need} MB are needed and {have} MB are there"
             zh = f"{device} 需要 {need} MB，本机有 {have} MB"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from worker.session.atomic import replacing
 from worker.session.model import Notice
+from worker.setup_command import SETUP
 from worker.stages.base import StageContext, StageResult, StageSpec
 
 SPEC = StageSpec(
@@ -28,9 +29,9 @@ SPEC = StageSpec(
 )
 NOTICES = {
     "blend.no_blender": (
-        "scene.blend was not made: no Blender found. Run `python3 install/bootstrap.py run ...`, which installs it "
+        f"scene.blend was not made: no Blender found. Run `{SETUP} run ...`, which installs it "
         "as a Python module, or set ASSETIZE_BLENDER to your Blender (4.2 or newer).",
-        "未生成 scene.blend：找不到 Blender。请运行 `python3 install/bootstrap.py run ...`（会以 Python 模块安装），"
+        f"未生成 scene.blend：找不到 Blender。请运行 `{SETUP} run ...`（会以 Python 模块安装），"
         "或将 ASSETIZE_BLENDER 设为您的 Blender（4.2 或更新版本）。",
     ),
     "blend.no_importer": (

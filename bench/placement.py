@@ -191,9 +191,13 @@ def one_still(truth: Truth, image: m.Array, view: View, body: str, engine: Embed
             canon, inner[key] = canonical(*mesh, zlib.crc32(f"{truth.name} {thing.id}".encode()))
             made.append(Made(key, thing.label, mask, canon))
         else:
-            result = engine.run(embedded_request(mask, view, thing.label), lambda fraction: None)
+            request = embedded_request(mask, view, thing.label)
+            result = engine.run(request, lambda fraction: None)
             pose = None if result.camera_from_prop is None else result.camera_from_prop.astype(float)
-            made.append(Made(key, thing.label, mask, result.mesh, pose, result.metric))
+            below = 0.0
+            if request.object_box is not None and pose is not None:
+                below = request.object_box.reaches_below(result.mesh.vertices @ pose[:3, :3].T + pose[:3, 3])
+            made.append(Made(key, thing.label, mask, result.mesh, pose, result.metric, below))
     began = time.process_time()
     placed = place(made, view.around, lambda item, error: print(f"{truth.name} {item.label}: {error}"))
     push_apart(placed, view.around.up)

@@ -11,6 +11,7 @@ from tests.props.conftest import Shot, bottle, box, mug, shoot
 from tests.props.test_engine import build, in_camera
 from tests.props.test_stages import both, embedded, session  # noqa: F401  (a fixture)
 from worker.engines.embedded.props import EmbeddedProps
+from worker.formats.glb import read_glb
 from worker.formats.pointmap import read_pointmap, write_pointmap
 from worker.formats.silhouette import iou, rasterise
 from worker.pointmaps.object_box import ObjectBox
@@ -98,6 +99,39 @@ def test_a_box_elsewhere_changes_nothing(engine) -> None:
     result, plain = build(engine, shot, object_box=away), build(engine, shot)
     assert result.measured == {"in_box": 0.0}
     np.testing.assert_array_equal(result.mesh.vertices, plain.mesh.vertices)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_prop_without_its_feet_stands_where_its_box_does(session, told) -> None:  # noqa: F811
+    """The mask's lower third is missing and the depth on the thing is a tenth too far; the floor is right. Only the
+    box's underside tells that what is left hangs in the air, and how near it is.
+    """
+    solid = box(0.5, 0.4, 1.4)
+    shot = shoot(solid, 12, 30)
+    whole, truth = shot.alpha >= 128, box_of_solid(shot, solid)
+    shot.points[whole] *= 1.1
+    further = 1.1 * truth.centre
+    up = -shot.gravity.astype(float)
+    votes = votes_of([(whole, further, truth.axes[:, 0], 1.1 * truth.sides, True)], shot.points, up, 6)
+    rows = np.flatnonzero(whole.any(axis=1))
+    shot.alpha[rows[0] + 2 * len(rows) // 3 :] = 0
+    folder, record = session(shot)
+    pointmap = read_pointmap(folder.pointmap)
+    pointmap.box_votes = votes if told else None
+    write_pointmap(folder.pointmap, pointmap)
+    _, _, scene = both(folder, record, embedded())
+    below = record.stages["props"].details["props"]["prop_01"]["below"]
+    pose, prop = np.array(scene.props[0].camera_from_prop), scene.props[0]
+    level = np.eye(3) - np.outer(up, up)
+    body = trimesh.transform_points(read_glb(folder.root / prop.glb).vertices, pose) @ level
+    distance = np.linalg.norm(body.min(axis=0) + body.max(axis=0)) / np.linalg.norm(2 * level @ truth.centre)
+    if told:
+        assert 0.1 * truth.sides[2] < below < 0.5 * truth.sides[2] and prop.grounded
+        foot = float(pose[:3, 3] @ up) - below * np.cbrt(np.linalg.det(pose[:3, :3]))
+        assert foot == pytest.approx(-shot.plane[1], abs=0.02)
+        assert distance == pytest.approx(1, abs=0.04)
+    else:
+        assert below == 0 and distance > 1.06
 
 
 @pytest.mark.parametrize("state", ["none", "known", "off the mask", "unsure", "unclear"])

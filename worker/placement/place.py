@@ -43,6 +43,7 @@ class Made:
     mesh: TexturedMesh
     pose: F64 | None = None
     metric: bool = False
+    below: float = 0.0  # mesh units: how far under its lowest point it must reach, though the mask did not show that
 
 
 @dataclass
@@ -104,8 +105,13 @@ class Placing:
         return kept
 
     def gap(self, up: F64) -> float | None:
-        """Height of the lowest point over the support; None without one."""
-        return None if self.support is None else float((self.vertices @ up).min()) - self.support.height
+        """Height of the foot over the support; None without one."""
+        return None if self.support is None else float(self.foot(up) @ up) - self.support.height
+
+    def foot(self, up: F64) -> F64:
+        """The lowest point, or, where more is known to be hidden, the point as far below it."""
+        vertices = self.vertices
+        return np.asarray(vertices[np.argmin(vertices @ up)] - self.made.below * self.pose.scale * up, np.float64)
 
     def stand(self, up: F64) -> None:
         gap, tall = self.gap(up), float(np.ptp(self.vertices @ up))
@@ -199,14 +205,12 @@ def _ground(item: Placing, around: Surroundings, ground: supports.Ground | None)
     up, body, foot_seen = around.up, item.found.depth_ratio, item.found.foot_ratio
     seen = [r for r in (foot_seen, body) if r is not None and around.relief]
     known = seen or [1.0 if item.made.metric or body is None else body]
-    vertices = item.vertices
-    height = vertices @ up
-    foot = vertices[np.argmin(height)]
+    foot, tall = item.foot(up), float(np.ptp(item.vertices @ up))
     item.support = supports.find_support(item.made.mask, around.points, around.valid, up, ground, foot)
     contact = None if item.support is None else supports.snap_factor(foot, up, item.support)
     if item.support is not None and contact is not None:
         off = min(abs(np.log(contact / r)) for r in known)
-        facts = {"support": item.support.source, "gap": round(float(height.min()) - item.support.height, 5)}
+        facts = {"support": item.support.source, "gap": round(float(foot @ up) - item.support.height, 5)}
         if off <= (DEPTH_MAY_COST if seen and not item.support.sure else np.log(1 + supports.MOST_SNAP)):
             if not item.offer("snap_along_rays", item.pose.along_rays(contact), IOU_MAY_COST,
                               factor=round(contact, 5), **facts):  # fmt: skip
@@ -219,8 +223,7 @@ def _ground(item: Placing, around: Surroundings, ground: supports.Ground | None)
     if item.support is None:
         return
     facts = {"support": item.support.source}
-    lift = item.support.height - float((item.vertices @ up).min())
-    tall = float(np.ptp(height))
+    lift = item.support.height - float(item.foot(up) @ up)
     if GAP_SHARE * tall < abs(lift) <= 5 * GAP_SHARE * tall:
         item.offer("snap_upright", item.pose.moved(up * lift), IOU_MAY_COST, lift=round(lift, 5), **facts)
     item.stand(up)

@@ -33,6 +33,7 @@ STEEPEST = 0.2  # horizontal share of a ray below which it has no heading: seen 
 TYPICAL_ERROR = 0.25  # expected error at which confidence has fallen to a third
 LEAST_CONFIDENCE = 0.2
 LEAST_FIT = 0.5  # IoU of the rectangles around mask and projected box
+LOST_FEET = 0.08  # of the box's height
 GROWN = 0.02  # of each side: what a box may be too small by
 
 
@@ -60,6 +61,12 @@ class ObjectBox:
     def underside(self) -> F64:
         """(3,) the middle of its lower face."""
         return self.centre - 0.5 * self.sides[2] * self.axes[:, 2]
+
+    def reaches_below(self, vertices: F64) -> float:
+        """How far it reaches below a body (camera frame) whose mask lost its feet; 0 where that is next to nothing."""
+        height = vertices @ self.axes[:, 2]
+        below = float(height.min() - self.underside @ self.axes[:, 2])
+        return below if below > LOST_FEET * self.sides[2] else 0.0
 
     def crossed(self, rays: F64, grown: float = GROWN) -> tuple[F64, F64]:
         """Where rays from the camera enter and leave, in multiples of each ray (..., 3); both NaN where they miss."""

@@ -96,7 +96,8 @@ def _made(ctx: StageContext) -> tuple[dict[str, HarvestedProp], list[Made]]:
             continue
         pose = facts[prop.id].get("camera_from_prop")
         pose = None if pose is None else np.asarray(pose, dtype=np.float64)
-        made.append(Made(prop.id, prop.label, mask, mesh, pose, facts[prop.id].get("metric", False)))
+        own = facts[prop.id]
+        made.append(Made(prop.id, prop.label, mask, mesh, pose, own.get("metric", False), own.get("below", 0.0)))
     return props, made
 
 

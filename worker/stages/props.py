@@ -130,7 +130,10 @@ def run(ctx: StageContext) -> StageResult:
             en, zh = failed[prop.id] = _sentence(error)
             ctx.warn("props.not_built", degraded=True, label=prop.label, id=prop.id, reason=en, reason_zh=zh)
             continue
-        built[prop.id] = _facts(result, time.perf_counter() - started, meter) | {"box": box_facts}
+        built[prop.id] = _facts(result, time.perf_counter() - started, meter) | {
+            "box": box_facts,
+            "below": _below(result, request.object_box),
+        }
         if len(result.mesh.faces) > request.triangle_budget:
             ctx.warn("props.over_budget", label=prop.label, triangles=len(result.mesh.faces),
                      budget=request.triangle_budget)
@@ -196,6 +199,14 @@ def _object_box(
     mask[window] = crop[..., 3] >= 128
     up = -gravity.astype(np.float64)
     return believed_box(pointmap.box_votes, mask, pointmap.points, pointmap.mask, up, pointmap.intrinsics)
+
+
+def _below(result: PropResult, box: ObjectBox | None) -> float:
+    """How far under a placed body its box reaches: feet that the mask lost (scene units, the mesh's own)."""
+    if box is None or result.camera_from_prop is None or not result.metric:
+        return 0.0
+    pose = result.camera_from_prop.astype(np.float64)
+    return round(box.reaches_below(result.mesh.vertices @ pose[:3, :3].T + pose[:3, 3]), 5)
 
 
 def _stand_on_origin(result: PropResult) -> None:

@@ -36,7 +36,8 @@ def make_context(tmp_path: Path):
             bit_depth=8, color_space="sRGB", crop=(0, 0, width, height), lens=lens or Lens(),
         )  # fmt: skip
         session = Session(
-            tool_version="0", session_id="0", created="2026-01-01T00:00:00Z", updated="2026-01-01T00:00:00Z",
+            tool_version="0", session_id="00000000-0000-4000-8000-000000000000", created="2026-01-01T00:00:00Z",
+            updated="2026-01-01T00:00:00Z",
             input=record, options={}, stages={},
         )  # fmt: skip
         return StageContext(

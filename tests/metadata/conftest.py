@@ -63,7 +63,7 @@ def make_session(root, label=None, **studio):
     write_png(folder.still, image)
     write_exr(folder.linear, image / np.float32(255))
     finish("plate", [folder.still, folder.linear])
-    write_points(folder.points, np.ones((3, 3), np.float32), np.zeros((3, 3), np.uint8), "frame: camera")
+    write_points(folder.points, np.ones((3, 3), np.float32), np.zeros((3, 3), np.uint8), ["frame: camera"])
     finish("geometry", [folder.points])
     write_png(folder.prop_crop("prop_01"), np.zeros((9, 9, 4), np.uint8))
     write_png(folder.prop_mask("prop_01"), image[..., 0])

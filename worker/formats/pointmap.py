@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from worker.arrays import F32, Bool
-from worker.session.atomic import replacing
+from worker.formats.npz import write_npz
 
 _OPTIONAL = ("normals", "box_votes")  # float16 in the file
 _ROWS = 64  # at a time: double-precision temporaries of whole stills would leave the cache
@@ -36,7 +36,7 @@ class Pointmap:
 
 
 def write_pointmap(path: Path, pointmap: Pointmap) -> None:
-    """Uncompressed: the arrays barely deflate. numpy stamps its zip entries 1980, so equal maps give equal bytes."""
+    """Uncompressed: the arrays barely deflate. Equal maps give equal bytes."""
     arrays = {
         "points": pointmap.points.astype(np.float32, copy=False),
         "mask": pointmap.mask.astype(bool, copy=False),
@@ -48,8 +48,7 @@ def write_pointmap(path: Path, pointmap: Pointmap) -> None:
         values = getattr(pointmap, name)
         if values is not None:
             arrays[name] = values.astype(np.float16)
-    with replacing(path) as part, part.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays)
+    write_npz(path, arrays)
 
 
 def read_pointmap(path: Path) -> Pointmap:

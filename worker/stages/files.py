@@ -15,7 +15,7 @@ from typing import Any
 
 from worker.session.atomic import sha256_of
 
-_THREADS = 4  # a stage writes that many files at most; each holds a few megabytes besides what it writes
+_THREADS = 2  # more would hold more memory at once: a thread keeps what it took for the next file
 
 
 class Files:

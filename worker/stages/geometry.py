@@ -7,6 +7,7 @@ and writes what every later stage and Blender read.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Literal
 
 import cv2
@@ -17,10 +18,12 @@ from worker.engines.contract import GeometryRequest, GeometryResult
 from worker.formats.image import read_rgb, write_png
 from worker.formats.pointmap import Pointmap, write_pointmap
 from worker.formats.points import write_points
+from worker.metadata.labels import ply_comments
 from worker.pointmaps.object_box import CHANNELS as VOTE_CHANNELS
 from worker.session.atomic import replacing
 from worker.session.model import GroundPlane, InputRecord, SceneRecord
 from worker.stages.base import StageContext, StageResult, StageSpec
+from worker.stages.files import Files
 
 SPEC = StageSpec(
     name="geometry",
@@ -87,6 +90,7 @@ NOTICES = {
 }
 HfovSource = Literal["user", "exif"]
 RAY_TOLERANCE_PX = 0.5
+_ROWS = 64  # checked at a time: double-precision temporaries of whole stills would leave the cache
 MAX_POINTS = 1_000_000
 MAX_POINTS_TILED = 3_000_000
 
@@ -112,37 +116,33 @@ def run(ctx: StageContext) -> StageResult:
     depth = result.points[..., 2]
     ctx.progress(0.75, "")
 
-    outputs = [ctx.folder.pointmap, ctx.folder.points, ctx.folder.depth_preview]
-    write_pointmap(
-        ctx.folder.pointmap,
-        Pointmap(result.points, result.mask, result.confidence, result.intrinsics, result.sky, result.normals,
-                 result.box_votes),
+    pointmap = Pointmap(
+        result.points, result.mask, result.confidence, result.intrinsics, result.sky, result.normals, result.box_votes
     )
-    positions, colors = _thinned(result, image, MAX_POINTS_TILED if result.tiles else MAX_POINTS)
-    write_points(ctx.folder.points, positions, colors, _frame_comment(result))
-    write_png(ctx.folder.depth_preview, depth_preview(depth, trusted))
-    if result.instances is not None or result.classes is not None:
-        instances = result.instances if result.instances is not None else np.zeros((height, width))
-        classes = result.classes if result.classes is not None else np.zeros((height, width))
-        with replacing(ctx.folder.segmentation) as part, part.open("wb") as stream:
-            np.savez_compressed(stream, instances=instances.astype(np.int32), classes=classes.astype(np.uint8))
-        outputs.append(ctx.folder.segmentation)
-
-    scene = SceneRecord(
-        width=width,
-        height=height,
-        intrinsics=result.intrinsics.astype(float).tolist(),
-        hfov_deg=actual_hfov,
-        hfov_source=result.hfov_source,
-        unit=result.unit,
-        median_depth=float(np.median(depth[trusted])),
-        scale_basis=result.scale_basis,
-        gravity=result.gravity.astype(float).tolist(),
-        gravity_source=result.gravity_source,
-        ground_plane=_ground(result),
-    )
+    with Files() as files:
+        files.put(ctx.folder.pointmap, write_pointmap, pointmap)
+        files.put(ctx.folder.depth_preview, write_png, depth_preview(depth, trusted))
+        if result.instances is not None or result.classes is not None:
+            files.put(ctx.folder.segmentation, _write_segmentation, result)
+        positions, colors = _thinned(result, image, MAX_POINTS_TILED if result.tiles else MAX_POINTS)
+        label = ply_comments(ctx.session, ctx.folder, ctx.card, ctx.folder.points)
+        files.put(ctx.folder.points, write_points, positions, colors, [*label, _frame_comment(result)])
+        scene = SceneRecord(
+            width=width,
+            height=height,
+            intrinsics=result.intrinsics.astype(float).tolist(),
+            hfov_deg=actual_hfov,
+            hfov_source=result.hfov_source,
+            unit=result.unit,
+            median_depth=float(np.median(depth[trusted])),
+            scale_basis=result.scale_basis,
+            gravity=result.gravity.astype(float).tolist(),
+            gravity_source=result.gravity_source,
+            ground_plane=_ground(result),
+        )
     return StageResult(
-        outputs=outputs,
+        outputs=files.outputs,
+        sha256=files.sha256,
         scene=scene,
         quality={
             "reprojection_px": deviation,
@@ -166,16 +166,24 @@ def _check(ctx: StageContext, result: GeometryResult, image: U8) -> float:
     """Largest distance in pixels between a point's projection and its own pixel centre; raises on unusable maps."""
     height, width = image.shape[:2]
     votes = result.box_votes
-    if result.points.shape != (height, width, 3) or result.mask.shape != (height, width) or (
-        votes is not None and (votes.ndim != 3 or len(votes) != VOTE_CHANNELS)
+    if (
+        result.points.shape != (height, width, 3)
+        or result.mask.shape != (height, width)
+        or (votes is not None and (votes.ndim != 3 or len(votes) != VOTE_CHANNELS))
     ):
         raise ctx.fail("geometry.wrong_shape")
-    depth = result.points[..., 2]
-    if not np.isfinite(result.points).all() or not (depth > 0).all():
-        raise ctx.fail("geometry.not_finite")
-    projected = (result.points / depth[..., None]) @ result.intrinsics.astype(np.float64).T
-    columns, rows = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
-    pixels = float(np.hypot(projected[..., 0] - columns, projected[..., 1] - rows).max())
+    columns, squared = np.arange(width) + 0.5, 0.0
+    (fx, skew, cx), (tilt, fy, cy) = result.intrinsics[:2].astype(float)
+    for top in range(0, height, _ROWS):
+        points = result.points[top : top + _ROWS]
+        depth = points[..., 2]
+        if not np.isfinite(points).all() or not (depth > 0).all():
+            raise ctx.fail("geometry.not_finite")
+        x, y = (points[..., 0] / depth).astype(np.float64), (points[..., 1] / depth).astype(np.float64)
+        across = fx * x + skew * y + (cx - columns)
+        down = tilt * x + fy * y + (cy - 0.5 - np.arange(top, top + len(points)))[:, None]
+        squared = max(squared, float((across * across + down * down).max()))
+    pixels = math.sqrt(squared)
     if pixels > RAY_TOLERANCE_PX:
         raise ctx.fail("geometry.off_rays", pixels=pixels)
     return pixels
@@ -185,18 +193,31 @@ def _thinned(result: GeometryResult, image: U8, most: int) -> tuple[F32, U8]:
     """Trusted points and colours, rows and columns left out evenly so that about `most` at most are left."""
     step = math.sqrt(max(1.0, float(result.mask.sum()) / most))
     rows, columns = (np.arange(0, length, step).astype(int) for length in result.mask.shape)
-    thin = np.ix_(rows, columns)
-    keep = result.mask[thin]
-    return result.points[thin][keep], image[thin][keep]
+    thin = (rows[:, None] * result.mask.shape[1] + columns)[result.mask[np.ix_(rows, columns)]]
+    return np.take(result.points.reshape(-1, 3), thin, axis=0), np.take(image.reshape(-1, 3), thin, axis=0)
+
+
+def _write_segmentation(path: Path, result: GeometryResult) -> None:
+    nothing = np.zeros(result.mask.shape, np.uint8)
+    instances: np.ndarray = result.instances if result.instances is not None else nothing
+    classes: np.ndarray = result.classes if result.classes is not None else nothing
+    instances, classes = instances.astype(np.int32, copy=False), classes.astype(np.uint8, copy=False)
+    with replacing(path) as part, part.open("wb") as stream:
+        np.savez_compressed(stream, instances=instances, classes=classes)
 
 
 def depth_preview(depth: F32, mask: Bool) -> U8:
     """Disparity in false colour (near is warm), black where depth is not trusted. (H, W, 3) sRGB."""
     disparity = 1 / np.maximum(depth, 1e-6)
-    low, high = np.percentile(disparity[mask], (2, 98))
-    grey = np.clip((disparity - low) / max(high - low, 1e-9), 0, 1)
-    colored = cv2.applyColorMap((grey * 255).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
-    return np.where(mask[..., None], colored, 0).astype(np.uint8)
+    low, high = np.percentile(disparity[mask], (2, 98), overwrite_input=True)
+    grey = disparity - low
+    grey /= max(high - low, 1e-9)
+    np.clip(grey, 0, 1, out=grey)
+    grey *= 255
+    colors = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]
+    colored: U8 = colors.astype(np.uint8)[grey.astype(np.uint8)]
+    colored[~mask] = 0
+    return colored
 
 
 def _ground(result: GeometryResult) -> GroundPlane | None:

@@ -14,10 +14,10 @@ from worker.arrays import F32, F64, U8, Bool
 from worker.engines.contract import SceneRequest, SceneResult
 from worker.formats.gaussians import GaussianCloud, write_gaussians
 from worker.formats.image import read_grey, read_rgb, write_png
+from worker.formats.npz import write_npz
 from worker.formats.pointmap import read_pointmap
 from worker.formats.rasteriser import Render, psnr_db, render
 from worker.metadata.labels import ply_comments
-from worker.session.atomic import replacing
 from worker.session.model import SceneRecord
 from worker.stages.base import StageContext, StageResult, StageSpec
 from worker.stages.files import Files
@@ -153,8 +153,7 @@ def _write_background(path: Path, points: F32, trusted: Bool, removed: Bool | No
             distance = np.linalg.norm(points, axis=-1)
             surface = distance < 0.999 * distance.max()
         mask = np.where(removed, surface, trusted)
-    with replacing(path) as part, part.open("wb") as stream:
-        np.savez(stream, points=points.astype(np.float32, copy=False), mask=mask)
+    write_npz(path, {"points": points.astype(np.float32, copy=False), "mask": mask})
 
 
 def _target(reference: U8) -> F32:

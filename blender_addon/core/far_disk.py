@@ -60,6 +60,18 @@ def within(path: Path | str, work: Callable[[], T], seconds: float | None = None
     return errand.result()
 
 
+def exists(path: Path) -> bool:
+    """False also where the system gives another reason than "no such file". Raises AddonError as `within` does."""
+
+    def look() -> bool:
+        try:
+            return path.exists()
+        except OSError:  # a share that was taken away, a drive without a disk
+            return False
+
+    return within(path, look)
+
+
 def silent(path: Path | str) -> AddonError:
     return AddonError(
         "disk.silent",

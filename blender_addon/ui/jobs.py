@@ -84,7 +84,8 @@ def start_worker() -> None:
 def find_worker() -> worker.WorkerCommand:
     """The worker that the preferences, or the system, name. Raises WorkerMissing, AddonError."""
     said = preferences.get().worker
-    return within(said or os.environ.get("ASSETIZE_WORKER", ""), lambda: worker.find_worker(said))
+    place = said or os.environ.get("ASSETIZE_WORKER", "") or Path(worker.__file__).parents[2]
+    return within(place, lambda: worker.find_worker(said))
 
 
 def stop_worker() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import bpy
 from bpy.app.translations import pgettext_rpt as _
 
+from ..core import far_disk
 from ..core.errors import AddonError
-from ..core.far_disk import within
 from ..core.worker import run_worker, setup_command
 from . import jobs, preferences, settings
 
@@ -46,7 +46,7 @@ def reference_image(context: bpy.types.Context) -> bpy.types.Image | None:
 def image_file(image: bpy.types.Image, scratch: Path) -> Path:
     """The image's file; pictures that live in the .blend alone are written to `scratch` first."""
     path = Path(bpy.path.abspath(image.filepath_raw)) if image.filepath_raw else None
-    if path is not None and not image.is_dirty and within(path, path.is_file):
+    if path is not None and not image.is_dirty and far_disk.within(path, path.is_file):
         return path
     suffix = ".exr" if image.is_float else ".png"
     target = scratch / (bpy.path.clean_name(Path(image.name).stem) + suffix)
@@ -99,7 +99,7 @@ class ASSETIZE_OT_image(bpy.types.Operator):
         said = self.filepath or context.scene.assetize.source
         if said:
             path = Path(bpy.path.abspath(said))
-            if not within(path, path.is_file):
+            if not far_disk.within(path, path.is_file):
                 raise AddonError("still.missing", f"{path} does not exist.", f"{path} 不存在。")
             return path
         image = reference_image(context)
@@ -255,8 +255,8 @@ class ASSETIZE_OT_copy(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
             folder = jobs.find_worker().folder
-            command = within(folder or "", lambda: as_typed(self.text, folder))
-        except AddonError:
+            command = far_disk.within(folder or "", lambda: as_typed(self.text, folder))
+        except (AddonError, OSError):
             command = self.text
         context.window_manager.clipboard = command
         self.report({"INFO"}, _("Copied: %s") % command)
@@ -332,13 +332,13 @@ class ASSETIZE_OT_open_report(bpy.types.Operator):
         said = self.directory or (root.get("assetize_folder", "") if root is not None else "")
         path = Path(bpy.path.abspath(said)) / "report.html" if said else None
         try:
-            address = within(path, lambda: path.resolve().as_uri() if path.is_file() else "") if path else ""
+            there = path is not None and far_disk.exists(path)
         except AddonError as error:
             return tell(self, error)
-        if not address:
+        if not there:
             self.report({"ERROR"}, _("This session has no report"))
             return {"CANCELLED"}
-        bpy.ops.wm.url_open(url=address)
+        bpy.ops.wm.url_open(url=path.absolute().as_uri())
         return {"FINISHED"}
 
 

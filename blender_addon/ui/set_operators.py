@@ -9,8 +9,8 @@ from pathlib import Path
 import bpy
 from bpy.app.translations import pgettext_rpt as _
 
+from ..core import far_disk
 from ..core.errors import AddonError
-from ..core.far_disk import within
 from ..core.record import PREFIX
 from ..core.session import STILL
 from ..scene import lens, metadata, sets, stage_gear
@@ -40,7 +40,7 @@ class ASSETIZE_OT_import_session(bpy.types.Operator):
                         light=chosen.import_light)  # fmt: skip
         folder = Path(bpy.path.abspath(self.directory))
         try:
-            within(folder, folder.exists)  # what follows reads it all, on Blender's main thread
+            far_disk.exists(folder)  # what follows reads it all, on Blender's main thread
             made = import_session(folder, context.scene, wanted)
         except AddonError as error:
             return tell(self, error)
@@ -79,7 +79,7 @@ class ASSETIZE_OT_mark_assets(_OnProps, bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
             for folder in {stage_gear.session_folder(prop) for prop in _props(context)} - {None}:
-                within(folder, folder.exists)
+                far_disk.exists(folder)
         except AddonError as error:
             return tell(self, error)
         for prop in _props(context):
@@ -174,7 +174,7 @@ class ASSETIZE_OT_export_record(bpy.types.Operator):
         path = Path(bpy.path.abspath(self.filepath)).with_suffix(".json")
         text = json.dumps(record, ensure_ascii=False, indent=2)
         try:
-            within(path, lambda: path.write_text(text, encoding="utf-8"))
+            far_disk.within(path, lambda: path.write_text(text, encoding="utf-8"))
         except AddonError as error:
             return tell(self, error)
         except OSError as error:
@@ -195,7 +195,7 @@ class ASSETIZE_OT_show_still(bpy.types.Operator):
         folder = stage_gear.session_folder(root) if root is not None else None
         path = folder / STILL if folder is not None else None
         try:
-            there = path is not None and within(path, path.is_file)
+            there = path is not None and far_disk.exists(path)
         except AddonError as error:
             return tell(self, error)
         if not there:

@@ -129,6 +129,16 @@ def test_whoever_asks_a_dead_share_waits_a_bounded_time(dead, tmp_path):
         far_disk.within(tmp_path, (tmp_path / "none").stat)
 
 
+def test_a_share_that_was_taken_away_is_not_there(tmp_path, monkeypatch):
+    """What Windows answers then is no FileNotFoundError."""
+
+    def gone(path: Path, **more: Any) -> None:
+        raise OSError(22, "The specified network name is no longer available", str(path))
+
+    monkeypatch.setattr(Path, "stat", gone)
+    assert far_disk.exists(tmp_path) is False
+
+
 def test_a_session_is_fetched_though_the_share_it_lies_on_is_off(afar, dead, tmp_path, monkeypatch):
     monkeypatch.setattr(far_disk, "PATIENCE_S", 0.2)
     afar.jobs[0].folder = str(dead.root / "set")

@@ -30,15 +30,22 @@ def scale_by_floor(
     return above / floor[1], basis, (floor[0].astype(np.float32), above, floor[2])
 
 
+def step_of(stuff: Bool) -> int:
+    return max(1, round(max(stuff.shape) / 320))
+
+
 def fit_floor(points: F64, normals: F32, gravity: F64, stuff: Bool) -> tuple[F64, float, float] | None:
     """Unit up normal, the camera's height over it and a confidence; None where no floor is seen.
 
     The floor is the lowest level, seen from above, that holds a fair part of the level surfaces in view; the plane is
-    then fitted by re-weighted least squares to what lies near it.
+    then fitted by re-weighted least squares to what lies near it. Of `points` only those of every `step_of(stuff)`-th
+    row and column are looked at; they may be given alone.
     """
-    step = max(1, round(max(stuff.shape) / 320))
+    step = step_of(stuff)
+    if points.shape[:2] == stuff.shape:
+        points = points[::step, ::step]
     level = (normals @ gravity.astype(np.float32) < -0.85) & stuff
-    seen = points[::step, ::step][level[::step, ::step]]
+    seen = points[level[::step, ::step]]
     drop = seen @ gravity
     seen, drop = seen[drop > 0.02], drop[drop > 0.02]
     if len(seen) < 0.01 * (stuff.size / step**2):

@@ -97,12 +97,16 @@ def landed(log_depth: F32) -> F32:
     """
     kernel = np.ones((3, 3), np.uint8)
     low, high = cv2.erode(log_depth, kernel), cv2.dilate(log_depth, kernel)
+    wider = cv2.dilate(high, kernel) - cv2.erode(low, kernel)
+    found = log_depth.astype(np.float32)
+    edge = np.nonzero(high - low > FLYING)
+    depth, low, high = log_depth[edge], low[edge], high[edge]
     step = high - low
-    between = np.minimum(log_depth - low, high - log_depth)
-    breaks = step > 0.75 * (cv2.dilate(high, kernel) - cv2.erode(low, kernel))
-    flying = (step > FLYING) & (between > 0.1 * step) & breaks
-    side = np.where(log_depth - low < high - log_depth, low, high)
-    return np.where(flying, side, log_depth).astype(np.float32)
+    between = np.minimum(depth - low, high - depth)
+    flying = (between > 0.1 * step) & (step > 0.75 * wider[edge])
+    side = np.where(depth - low < high - depth, low, high)
+    found[edge] = np.where(flying, side, depth)
+    return found
 
 
 def sky_of(view: View, raw: RawDepth, gravity: F64, rays: F32) -> Bool:

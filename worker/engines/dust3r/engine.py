@@ -18,11 +18,12 @@ from worker.engines.dust3r.runner import Runner, load_network
 from worker.engines.dust3r.view import View, is_usual_shape, look
 from worker.formats.pointmap import intrinsics_from_hfov, normals_of, pixel_rays
 from worker.pointmaps.edge_upsampling import upsample_probability
-from worker.pointmaps.floor import Ground, fit_floor, scale_by_floor
+from worker.pointmaps.floor import Ground, fit_floor, scale_by_floor, step_of
 from worker.pointmaps.upright import gravity_of
 from worker.weights import store
 
 ASSUMED_HFOV_DEG = 60.0  # where neither the user nor the points tell
+_ROWS = 32  # of a still at a time: they stay in the cache
 FAR = 60.0  # farthest depth, in medians
 HfovSource = Literal["user", "engine", "assumed"]
 Network = Callable[[F32], tuple[F32, F32]]
@@ -104,9 +105,9 @@ class Dust3rEngine:
         depth = np.clip(depth / median, 1e-3, FAR)
         rays = pixel_rays(height, width, intrinsics)
         normals = _full_normals(small_normals, rays)
-        scale, basis, ground = self._scale(
-            (rays * depth[..., None]).astype(np.float64), normals, gravity, solid, median
-        )
+        few = np.s_[:: step_of(solid), :: step_of(solid)]
+        points = rays[few].astype(np.float64) * depth[few][..., None]
+        scale, basis, ground = self._scale(points, normals, gravity, solid, median)
         depth *= scale
         depth[sky] = 1.5 * max(float(depth[solid].max()), 10 * float(np.median(depth[solid])))
         trusted = d.resized(view.whole_mask(raw.trusted).astype(np.float32), (height, width)) > 0.5
@@ -133,7 +134,10 @@ class Dust3rEngine:
     def _scale(
         self, points: F64, normals: F32, gravity: F64, solid: np.ndarray, median: float
     ) -> tuple[float, str, Ground | None]:
-        """What the points, of median depth 1, are multiplied with; why; and the ground in that scale."""
+        """What the points, of median depth 1, are multiplied with; why; and the ground in that scale.
+
+        `points`: as many as `worker.pointmaps.floor` looks at.
+        """
         return scale_by_floor(points, normals, gravity, solid)
 
 
@@ -167,9 +171,11 @@ def _hfov(focal: float, width: int) -> float:
 def _full_normals(small: F32, rays: F32) -> F32:
     """(H, W, 3) unit, facing the camera; where the small map has none, straight at it."""
     normals = d.resized(small, rays.shape[:2])
-    flat = np.einsum("ijk,ijk->ij", normals, normals) < 0.01
-    normals[flat] = -rays[flat]
-    length = np.sqrt(np.einsum("ijk,ijk->ij", normals, normals))
-    away = np.einsum("ijk,ijk->ij", normals, rays) > 0
-    normals /= np.where(away, -length, length)[..., None]
+    for top in range(0, len(rays), _ROWS):
+        part, towards = normals[top : top + _ROWS], rays[top : top + _ROWS]
+        flat = np.einsum("ijk,ijk->ij", part, part) < 0.01
+        part[flat] = -towards[flat]
+        length = np.sqrt(np.einsum("ijk,ijk->ij", part, part))
+        away = np.einsum("ijk,ijk->ij", part, towards) > 0
+        part /= np.where(away, -length, length)[..., None]
     return normals

@@ -69,7 +69,7 @@ def rasterise(vertices: F64, faces: I32, intrinsics: F64, height: int, width: in
     near = inverse_z[which]
     depth = 1.0 / (u * near[:, 0] + v * near[:, 1] + (1 - u - v) * near[:, 2])
     pixel = row * width + column
-    order = np.lexsort((which, depth, pixel))
+    order = np.lexsort((depth, pixel))  # stable, and `which` ascends: of equal depths the first face is seen
     front = order[np.concatenate([[True], np.diff(pixel[order]) > 0])] if len(order) else order
     raster = Raster(np.full(height * width, np.inf, np.float32), np.full(height * width, -1, np.int32))
     raster.depth[pixel[front]] = depth[front]

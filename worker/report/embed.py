@@ -39,20 +39,20 @@ def encoded(image: Image.Image) -> str:
     return f"data:image/{kind};base64,{_text(buffer.getvalue())}"
 
 
-def silhouette(still: Path, crop: tuple[int, int, int, int], taken: list[Any], built: Bool | None) -> str:
+def silhouette(still: Image.Image, crop: tuple[int, int, int, int], taken: list[Any], built: Bool | None) -> str:
     """The still around a prop with two outlines: what was cut out (green) and the model standing there (magenta).
 
     Args:
+        still: RGB.
         crop: x, y, width, height in the still's pixels.
         taken: polygons of the harvested outline, still pixels.
         built: (H, W) mask of the mesh as the still's camera sees it, or None.
     """
     x, y, w, h = crop
     pad = max(8, round(0.15 * max(w, h)))
-    with Image.open(still) as opened:
-        x0, y0 = max(0, x - pad), max(0, y - pad)
-        x1, y1 = min(opened.width, x + w + pad), min(opened.height, y + h + pad)
-        view = opened.convert("RGB").crop((x0, y0, x1, y1))
+    x0, y0 = max(0, x - pad), max(0, y - pad)
+    x1, y1 = min(still.width, x + w + pad), min(still.height, y + h + pad)
+    view = still.crop((x0, y0, x1, y1))
     scale = CROP_SIDE / max(view.size)
     view = view.resize((max(1, round(view.width * scale)), max(1, round(view.height * scale))))
     if built is not None:

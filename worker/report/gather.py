@@ -80,7 +80,7 @@ def gather(folder: SessionFolder, session: Session, language: str) -> Page:
         "remarks": _remarks(session),
         "pictures": _pictures(folder),
         "size": (manifest.width, manifest.height) if manifest else None,
-        "props": [_prop(folder, session, prop, meshes, blocks) for prop in (manifest.props if manifest else [])],
+        "props": _props(folder, session, manifest.props, meshes, blocks) if manifest else [],
         "rejected": manifest.rejected if manifest else [],
         "light": _light(session.scene.light if session.scene else None),
         "tests": _tests(folder, session),
@@ -202,9 +202,20 @@ def _remarks(session: Session) -> list[dict[str, Any]]:
     return errors + remarks
 
 
-def _prop(
-    folder: SessionFolder, session: Session, prop: HarvestedProp, meshes: dict[str, TexturedMesh],
+def _props(
+    folder: SessionFolder, session: Session, props: list[HarvestedProp], meshes: dict[str, TexturedMesh],
     blocks: dict[str, Any],
+) -> list[dict[str, Any]]:
+    if not props:
+        return []
+    still = Image.fromarray(read_rgb(folder.still))
+    strips = {name: embed.encoded(Image.fromarray(turntable.strip(mesh))) for name, mesh in meshes.items()}
+    return [_prop(folder, session, prop, still, meshes, strips, blocks) for prop in props]
+
+
+def _prop(
+    folder: SessionFolder, session: Session, prop: HarvestedProp, still: Image.Image, meshes: dict[str, TexturedMesh],
+    strips: dict[str, str], blocks: dict[str, Any],
 ) -> dict[str, Any]:
     placed = _placed(session).get(prop.id)
     shape = Path(placed.glb).stem if placed is not None and placed.glb else prop.id  # of near-identical props another's
@@ -219,12 +230,12 @@ def _prop(
         "prop": prop,
         "placed": placed,
         "crop": embed.picture(folder.root / prop.crop, embed.CROP_SIDE),
-        "silhouette": embed.silhouette(folder.still, prop.crop_box, prop.outline, built),
+        "silhouette": embed.silhouette(still, prop.crop_box, prop.outline, built),
         "has_built": built is not None,
         "relit": embed.picture(folder.prop_relit(prop.id), 2 * embed.CROP_SIDE),
         "mesh": blocks["meshes"].get(shape),
         "shape": shape,
-        "turntable": None if mesh is None else embed.encoded(Image.fromarray(turntable.strip(mesh))),
+        "turntable": strips.get(shape),
         "made": _made(session, shape) if mesh is not None else None,
     }
 

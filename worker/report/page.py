@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,17 @@ HERE = Path(__file__).parent
 
 def render(page: Page) -> str:
     """HTML of the report. Everything from the session is escaped: file names and engine words are hostile here."""
+    own: dict[str, Any] = {
+        "style": Markup((HERE / "report.css").read_text("utf-8")),
+        "script": Markup((HERE / "report.js").read_text("utf-8")),
+        "blocks": page.blocks,
+    }
+    return _template().render(**page.view, **own)
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    """Compiled once for all stills of a host: it takes as long as all the rest of the page."""
     strings: dict[str, list[str]] = json.loads((HERE / "strings.json").read_text("utf-8"))
 
     def text(key: str) -> Markup:
@@ -34,12 +46,7 @@ def render(page: Page) -> str:
     )
     environment.filters["size"] = lambda value: "–" if value is None else f"{value:.3g}"
     environment.globals.update(t=text, plain=plain, both=both, has=strings.__contains__)
-    own: dict[str, Any] = {
-        "style": Markup((HERE / "report.css").read_text("utf-8")),
-        "script": Markup((HERE / "report.js").read_text("utf-8")),
-        "blocks": page.blocks,
-    }
-    return environment.get_template("template.html.j2").render(**page.view, **own)
+    return environment.get_template("template.html.j2")
 
 
 def both(english: str, chinese: str) -> Markup:

@@ -58,7 +58,10 @@ def _view(mesh: TexturedMesh, points: F64, intrinsics: F64, side: int) -> U8:
     picture[row, column, :3] = mesh.texture[v, u, :3] * light
     picture[row, column, 3] = 255
     n = _SUPERSAMPLE
-    blocks = picture.reshape(side // n, n, side // n, n, 4).mean(axis=(1, 3))
+    blocks = np.zeros((side // n, side // n, 4), np.float32)
+    for place in range(n * n):
+        blocks += picture[place // n :: n, place % n :: n]
+    blocks /= n * n
     blocks[..., :3] /= np.maximum(blocks[..., 3:] / 255, 1e-3)  # straight alpha: edges keep the prop's own colour
     return np.clip(np.round(blocks), 0, 255).astype(np.uint8)
 

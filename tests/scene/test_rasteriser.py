@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from worker.formats import rasteriser
 from worker.formats.gaussians import GaussianCloud
 from worker.formats.rasteriser import psnr_db, render
 
@@ -73,6 +74,22 @@ def test_the_nearer_hides_the_farther_whatever_the_file_order() -> None:
     other = render(GaussianCloud.joined([far, near]), np.eye(4), K, SIZE)
     assert np.array_equal(one.color, other.color)
     assert one.color[12, 16, 0] > 0.9 > 0.1 > one.color[12, 16, 1]
+
+
+def test_how_many_are_projected_at_a_time_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    cloud = GaussianCloud.joined(
+        [
+            splat(rng.uniform((-1, -1, 0.5), (1, 1, 4)), rng.uniform(0.01, 0.3, 3), rng.uniform(0.1, 1),
+                  rng.uniform(size=3), Rotation.random(random_state=index).as_quat())
+            for index in range(100)
+        ]
+    )  # fmt: skip
+    whole = render(cloud, np.eye(4), K, SIZE)
+    monkeypatch.setattr(rasteriser, "_SPLATS", 7)
+    pieces = render(cloud, np.eye(4), K, SIZE)
+    assert whole.alpha.any()
+    assert all(np.array_equal(getattr(whole, part), getattr(pieces, part)) for part in ("color", "alpha", "depth"))
 
 
 def test_camera_moves_the_picture() -> None:

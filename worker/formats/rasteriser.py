@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -21,7 +21,7 @@ NEAREST = 1e-3  # splats nearer than this share of the median depth, or behind t
 MIN_ALPHA = 1 / 255  # as in 3DGS
 MAX_RADIUS = 128  # px; a splat larger than this is cut to it
 _BAND_PIXELS = 1 << 16  # pixel index, rank and alpha of one (pixel, splat) pair share 16 + 24 + 24 bits
-_CHUNK = 1 << 16  # splat-pixels at a time: the temporaries stay in the cache
+_SPLATS, _CHUNK = 1 << 13, 1 << 16  # splats and splat-pixels at a time: the temporaries stay in the cache
 
 
 @dataclass
@@ -55,7 +55,6 @@ def render(
         dilation: px^2 added to every splat's image covariance; 0.3 is what 3DGS viewers do, 0 is exact.
     """
     height, width = size
-    splats = _project(cloud, np.asarray(camera_from_world, float), np.asarray(intrinsics, float), size, dilation)
     flat = np.zeros((height * width, 5))
     rows = max(1, _BAND_PIXELS // width)
     if width > _BAND_PIXELS:
@@ -68,8 +67,10 @@ def render(
         if len(band):
             flat[top * width : bottom * width] = _composite(splats, band, top, bottom, width)
 
-    # Bands share nothing, and numpy lets go of the interpreter while it computes.
+    # Splats and bands share nothing, and numpy lets go of the interpreter while it computes.
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        pose, K = np.asarray(camera_from_world, float), np.asarray(intrinsics, float)
+        splats = _project(cloud, pose, K, size, dilation, pool)
         list(pool.map(draw, range(0, height, rows)))
     out = flat.reshape(height, width, 5)
     alpha = out[..., 4]
@@ -77,31 +78,47 @@ def render(
     return Render(out[..., :3].astype(np.float32), alpha.astype(np.float32), depth.astype(np.float32))
 
 
-def _project(cloud: GaussianCloud, pose: F64, K: F64, size: tuple[int, int], dilation: float) -> _Splats:
+def _project(
+    cloud: GaussianCloud, pose: F64, K: F64, size: tuple[int, int], dilation: float, pool: ThreadPoolExecutor
+) -> _Splats:
     position = cloud.position.astype(np.float64) @ pose[:3, :3].T + pose[:3, 3]
     z = position[:, 2]
     order = np.argsort(z, kind="stable")
     order = order[z[order] > NEAREST * max(float(np.median(np.abs(z))), 1e-12)] if len(z) else order
-    x, y, z = position[order].T
+    pieces = [order[start : start + _SPLATS] for start in range(0, len(order), _SPLATS)] or [order]
+    parts = list(pool.map(lambda piece: _footprints(cloud, position, piece, pose, K, size, dilation), pieces))
+    return _Splats(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(_Splats)))
 
-    # M = J R diag(scale): image covariance is M M^T. Only the two rows of J are ever needed.
-    w, i, j, k = cloud.rotation[order].astype(np.float64).T
-    axes = np.empty((len(order), 3, 3))
-    axes[:, 0] = np.stack([1 - 2 * (j * j + k * k), 2 * (i * j - w * k), 2 * (i * k + w * j)], axis=-1)
-    axes[:, 1] = np.stack([2 * (i * j + w * k), 1 - 2 * (i * i + k * k), 2 * (j * k - w * i)], axis=-1)
-    axes[:, 2] = np.stack([2 * (i * k - w * j), 2 * (j * k + w * i), 1 - 2 * (i * i + j * j)], axis=-1)
-    axes = np.matmul(pose[:3, :3], axes) * cloud.scale[order].astype(np.float64)[:, None, :]
+
+def _footprints(
+    cloud: GaussianCloud, position: F64, which: np.ndarray, pose: F64, K: F64, size: tuple[int, int], dilation: float
+) -> _Splats:
+    """Those of the Gaussians `which` that touch the picture. `position` (N, 3) is in camera axes."""
+    x, y, z = position[which].T
+    w, i, j, k = cloud.rotation[which].astype(np.float64).T
+    rotation = (
+        (1 - 2 * (j * j + k * k), 2 * (i * j - w * k), 2 * (i * k + w * j)),
+        (2 * (i * j + w * k), 1 - 2 * (i * i + k * k), 2 * (j * k - w * i)),
+        (2 * (i * k - w * j), 2 * (j * k + w * i), 1 - 2 * (i * i + j * j)),
+    )
+    scale = cloud.scale[which].astype(np.float64).T
     # Far outside the frame the linearisation explodes; 3DGS clamps the ray to 1.3 times the frustum there.
     limit_x, limit_y = 1.3 * 0.5 * size[1] / K[0, 0], 1.3 * 0.5 * size[0] / K[1, 1]
     ray_x, ray_y = np.clip(x / z, -limit_x, limit_x), np.clip(y / z, -limit_y, limit_y)
-    row_u = (K[0, 0] / z)[:, None] * (axes[:, 0] - ray_x[:, None] * axes[:, 2])
-    row_v = (K[1, 1] / z)[:, None] * (axes[:, 1] - ray_y[:, None] * axes[:, 2])
-    uu = (row_u * row_u).sum(axis=1) + dilation
-    vv = (row_v * row_v).sum(axis=1) + dilation
-    uv = (row_u * row_v).sum(axis=1)
+    # M = J R diag(scale): image covariance is M M^T. Only the two rows of J are ever needed.
+    uu, vv, uv = (np.zeros(len(which)) for _ in range(3))
+    for column in range(3):
+        turned = [sum(pose[row, n] * rotation[n][column] for n in range(3)) * scale[column] for row in range(3)]
+        row_u = K[0, 0] / z * (turned[0] - ray_x * turned[2])
+        row_v = K[1, 1] / z * (turned[1] - ray_y * turned[2])
+        uu += row_u * row_u
+        vv += row_v * row_v
+        uv += row_u * row_v
+    uu += dilation
+    vv += dilation
     determinant = np.maximum(uu * vv - uv * uv, 1e-12)
     largest = 0.5 * (uu + vv) + np.sqrt(np.maximum(0.25 * (uu - vv) ** 2 + uv * uv, 0))
-    opacity = cloud.opacity[order]
+    opacity = cloud.opacity[which]
     # Beyond this Mahalanobis distance alpha falls under MIN_ALPHA: no pair is made that would be dropped.
     reach = np.sqrt(2 * np.log(np.maximum(opacity / MIN_ALPHA, 1.0)))
     radius = np.minimum(reach * np.sqrt(largest), MAX_RADIUS)
@@ -112,7 +129,7 @@ def _project(cloud: GaussianCloud, pose: F64, K: F64, size: tuple[int, int], dil
         conic=(np.stack([vv, -uv, uu], axis=-1) / determinant[:, None])[seen].astype(np.float32),
         radius=radius[seen].astype(np.float32),
         opacity=opacity[seen].astype(np.float32),
-        payload=np.column_stack([cloud.color[order], z])[seen].astype(np.float32),
+        payload=np.column_stack([cloud.color[which], z])[seen].astype(np.float32),
     )
 
 

@@ -52,7 +52,9 @@ def _project(
 
     position = put(cloud.position) @ put(pose[:3, :3]).T + put(pose[:3, 3])
     z, order = position[:, 2].sort(stable=True)
-    near = NEAREST * max(float(np.median(np.abs(z.cpu().numpy()))), 1e-12) if len(z) else 0.0
+    away = z.abs().sort().values
+    middle = (away[(len(z) - 1) // 2] + away[len(z) // 2]) / 2 if len(z) else 0.0
+    near = NEAREST * max(float(middle), 1e-12)
     order, z = order[z > near], z[z > near]
     x, y = position[order, 0], position[order, 1]
     w, i, j, k = put(cloud.rotation)[order].T

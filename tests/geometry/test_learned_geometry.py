@@ -17,7 +17,7 @@ from worker.engines.contract import GeometryRequest, GeometryResult, SurfaceClas
 from worker.engines.embedded import CARDS
 from worker.engines.embedded import learned_geometry as module
 from worker.engines.embedded.learned_geometry import LearnedGeometry, network_size
-from worker.engines.embedded.votes import instances_from_votes
+from worker.engines.embedded.votes import View, instances_from_votes
 from worker.errors import EngineUnavailable
 from worker.pointmaps.edge_upsampling import upsample, without_specks
 
@@ -180,14 +180,20 @@ def test_network_sizes(height: int, width: int) -> None:
     assert h % 32 == w % 32 == 0 and max(h, w) == 512 and min(h, w) >= 32
 
 
+def view(objects: np.ndarray, centre_x: np.ndarray, centre_y: np.ndarray, boundary: float | None = None) -> View:
+    """Votes for the centres given, at every pixel; the boundary is the objects' outline unless given."""
+    rows, columns = np.mgrid[: objects.shape[0], : objects.shape[1]]
+    edge = cv2.morphologyEx(objects.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).astype(np.float32)
+    if boundary is not None:
+        edge = np.full_like(edge, boundary)
+    return View(np.stack([centre_x - columns, centre_y - rows]).astype(np.float32), objects, edge)
+
+
 def test_votes_make_two_things() -> None:
     objects = np.zeros((64, 96), bool)
     objects[20:50, 10:40] = objects[15:45, 55:85] = True
-    rows, columns = np.mgrid[:64, :96]
-    left = columns < 48
-    offset = np.stack([np.where(left, 25, 70) - columns, np.where(left, 35, 30) - rows]).astype(np.float32)
-    edge = cv2.morphologyEx(objects.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    labels = instances_from_votes(offset, objects, edge.astype(np.float32))
+    left = np.mgrid[:64, :96][1] < 48
+    labels = instances_from_votes([view(objects, np.where(left, 25, 70), np.where(left, 35, 30))])
     assert labels.max() == 2 and (labels[objects] > 0).all() and not labels[~objects].any()
     assert len(np.unique(labels[20:50, 10:40])) == len(np.unique(labels[15:45, 55:85])) == 1
 
@@ -195,9 +201,30 @@ def test_votes_make_two_things() -> None:
 def test_a_piece_without_an_outline_is_no_thing() -> None:
     objects = np.zeros((64, 96), bool)
     objects[20:50, 10:40] = True
-    rows, columns = np.mgrid[:64, :96]
-    offset = np.stack([25 - columns, 35 - rows]).astype(np.float32)
-    assert instances_from_votes(offset, objects, np.full((64, 96), 0.3, np.float32)).max() == 0
+    assert instances_from_votes([view(objects, np.array(25), np.array(35), boundary=0.3)]).max() == 0
+
+
+def test_votes_that_do_not_meet_in_the_middle_make_no_thing() -> None:
+    """A part of something larger: its votes point far beside it."""
+    objects = np.zeros((64, 96), bool)
+    objects[30:40, 10:20] = True
+    assert instances_from_votes([view(objects, np.array(15), np.array(35))]).max() == 1
+    assert instances_from_votes([view(objects, np.array(21), np.array(41))]).max() == 0
+
+
+def test_the_view_whose_votes_meet_wins() -> None:
+    """The small view joins two things; in the large one each has votes of its own."""
+    objects = np.zeros((64, 96), bool)
+    objects[20:50, 20:50] = objects[20:50, 51:81] = True
+    joined = cv2.resize(objects.astype(np.uint8), (48, 32), interpolation=cv2.INTER_NEAREST) > 0
+    joined[10:25, 10:40] = True
+    undecided = np.where(np.mgrid[:32, :48][1] < 25, 24, 26)
+    small = view(joined, undecided, np.array(17))
+    middle = np.where(np.mgrid[:64, :96][1] < 50, 35, 66)
+    large = view(objects, middle, np.array(35))
+    assert instances_from_votes([small]).max() == 1
+    labels = instances_from_votes([small, large])
+    assert labels.shape == (64, 96) and labels[35, 35] != labels[35, 66] and labels[35, 35] > 0 < labels[35, 66]
 
 
 def test_specks_go() -> None:

@@ -46,7 +46,7 @@ def test_a_plain_thing_passes() -> None:
     ("mask", "code"),
     [
         (rectangle(100, 100, 20, 40), "harvest.too_small"),
-        (rectangle(100, 100, 30, 40), "harvest.too_few_pixels"),
+        (rectangle(100, 100, 31, 30), "harvest.too_few_pixels"),
         (rectangle(10, 10, 600, 200), "harvest.too_large"),
         (rectangle(0, 100, 60, 140), "harvest.truncated"),
         (rectangle(100, 100, 80, 60) | rectangle(300, 100, 80, 60), "harvest.fragments"),

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.harvest.conftest import still_with_things
 from worker.engines.contract import HarvestRequest, HarvestResult, MaskProposal
 from worker.engines.embedded import CARDS, saliency
-from worker.engines.embedded.harvest import EmbeddedHarvest
+from worker.engines.embedded.harvest import EmbeddedHarvest, _drawn_to_edges
 from worker.engines.embedded.people import detect_people
 from worker.errors import EngineUnavailable
 from worker.session.harvest import HarvestManifest
@@ -163,3 +163,13 @@ def test_damaged_weights_are_refused(tmp_path, monkeypatch) -> None:
 def test_no_people_in_a_picture_without_any() -> None:
     image, _ = still_with_things()
     assert detect_people(image) == []
+
+
+def test_a_networks_stepped_mask_follows_the_pictures_edges() -> None:
+    """A disc known only in blocks of eight pixels, before a plain wall."""
+    rows, columns = np.mgrid[:720, :1280]
+    disc = np.hypot(columns - 640, rows - 360) < 200
+    image = np.where(disc[..., None], (190, 60, 40), (120, 130, 140)).astype(np.uint8)
+    blocks = np.kron(disc[4::8, 4::8], np.ones((8, 8))).astype(bool)
+    drawn = _drawn_to_edges(image, blocks)
+    assert np.count_nonzero(drawn ^ disc) < 0.4 * np.count_nonzero(blocks ^ disc)

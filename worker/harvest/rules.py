@@ -17,9 +17,9 @@ from worker.formats.pointmap import Pointmap
 
 MIN_AREA, MAX_AREA = 0.004, 0.35  # share of the frame
 MIN_SIDE = 96  # px; the crop a generator sees is ~518 px, less than this gives mush
-MIN_SIDE_SHARE = 0.075  # ... of the frame's longer side, for stills smaller than film
+MIN_SIDE_SHARE = 0.05  # ... of the longer side, for stills smaller than film: a compact thing of the least area
 BORDER = 5  # px
-MAX_TRUNCATED, FLAG_TRUNCATED = 0.12, 0.01  # share of the contour that lies on the frame's border
+MAX_TRUNCATED, FLAG_TRUNCATED = 0.2, 0.01  # share of the contour that lies on the frame's border
 MAIN_FRAGMENT = 0.75  # the largest piece must hold this share of the mask
 MAX_HOLE = 100  # px at 1280 wide, in all
 OCCLUDER_STEP = 0.04  # nearer than the prop by this share of its depth

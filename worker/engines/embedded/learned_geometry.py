@@ -16,7 +16,7 @@ from worker.arrays import F32, F64, U8, Bool
 from worker.engines.contract import EngineNotice, GeometryRequest, GeometryResult, Progress, SurfaceClass
 from worker.engines.embedded.layout import LayoutPreview
 from worker.engines.embedded.shipped_network import open_network
-from worker.engines.embedded.votes import instances_from_votes
+from worker.engines.embedded.votes import View, instances_from_votes
 from worker.errors import EngineUnavailable
 from worker.formats.pointmap import intrinsics_from_hfov, pixel_rays
 from worker.pointmaps.edge_upsampling import upsample, upsample_probability, without_specks
@@ -27,6 +27,7 @@ WEIGHTS = Path(__file__).parent / "weights" / "geometry.onnx"
 WEIGHTS_SHA256 = "cac0ebaf85d24127a3139079350531828ea5d1e8e3602f90f214f2b7708684f9"
 # The picture is read at two sizes and both answers averaged: each errs a little less than either alone.
 LONG_SIDES = (512, 640)
+CLOSE_LOOK = 896  # for instances alone: small things come apart, while depth and lens get no better
 # On real photos the network is surer of the lens than it should be: a quarter of the way to what most pictures are
 # taken with (60 degrees over the long side) errs less in the mean (8 degrees instead of 10).
 LENS_TRUST = 0.75
@@ -110,7 +111,7 @@ class LearnedGeometry:
             ground_plane=ground,
             normals=normals,
             classes=classes,
-            instances=self._instances(dense, probability, classes),
+            instances=_instances([p[2] for p in passes], self._infer(image, CLOSE_LOOK)[2], classes),
             notices=[EngineNotice("geometry.small_network")],
         )
 
@@ -123,14 +124,26 @@ class LearnedGeometry:
         log_disparity, dense, lens = self._session.run(["log_disparity", "dense", "lens"], {"image": blob})
         return np.asarray(small, np.uint8), log_disparity[0, 0], dense[0], lens[0]
 
-    def _instances(self, dense: F32, probability: F32, classes: U8) -> np.ndarray:
-        """(H, W) int32: centre votes at a quarter of the network's size, kept to the object class at full size."""
-        height, width = classes.shape
-        diagonal = np.hypot(*dense.shape[1:])
-        objects = probability[0] > np.maximum(0.4, probability[[1, 2, 3]].max(0))
-        votes = instances_from_votes(dense[7:9] * diagonal, objects, _sigmoid(dense[9]))
-        full = cv2.resize(votes.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST).astype(np.int32)
-        return np.where(classes == SurfaceClass.OBJECT, full, 0).astype(np.int32)
+
+def _instances(passes: list[F32], close: F32, classes: U8) -> np.ndarray:
+    """(H, W) int32 from the dense maps (11, h, w) at several sizes: centre votes, kept to the object class."""
+    height, width = classes.shape
+    views = [_view([passes[0]]), _view(passes), _view([close])]
+    full = cv2.resize(
+        instances_from_votes(views).astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST
+    )
+    return np.where(classes == SurfaceClass.OBJECT, full, 0).astype(np.int32)
+
+
+def _view(passes: list[F32]) -> View:
+    """The mean of several passes at the size of the last."""
+    height, width = passes[-1].shape[1:]
+    probability, offset, boundary = (
+        np.mean([[_to_size(m, width, height) for m in part(p)] for p in passes], 0).astype(np.float32)
+        for part in (lambda p: _class_probability(p[3:7]), lambda p: p[7:9], lambda p: _sigmoid(p[9:10]))
+    )
+    objects = probability[0] > np.maximum(0.4, probability[[1, 2, 3]].max(0))
+    return View(offset * np.float32(np.hypot(height, width)), objects, boundary[0])
 
 
 def _hfov(log_focal: float, height: int, width: int) -> float:

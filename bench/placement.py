@@ -38,7 +38,7 @@ from worker.engines.embedded.props import EmbeddedProps
 from worker.formats.mesh import TexturedMesh
 from worker.formats.pointmap import pixel_rays
 from worker.placement.place import Made, Placing, Surroundings, place, push_apart
-from worker.pointmaps.object_box import believed_box
+from worker.pointmaps.box_to_mask import believed_box
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_PROPS = 8

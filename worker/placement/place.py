@@ -29,6 +29,8 @@ SHARING_MAY_COST = 0.02
 IOU_MAY_COST = 0.01  # what contact with the ground or with a neighbour may cost
 GAP_SHARE = 0.02  # of the prop's height: nearer than this to its support it stands
 DEPTH_MAY_COST = 0.15  # relative: a contact farther than this from all measured depth is not this prop's
+FEET_MISS = 0.1  # relative distance from the ground by which a prop hangs in the air
+CLOSER = 0.7  # share of that distance which feet that the mask lost may keep
 OVERLAP_SHARE = 0.03
 MOST_PUSH = 0.06  # of the smaller footprint
 
@@ -43,7 +45,7 @@ class Made:
     mesh: TexturedMesh
     pose: F64 | None = None
     metric: bool = False
-    below: float = 0.0  # mesh units: how far under its lowest point it must reach, though the mask did not show that
+    below: float = 0.0  # mesh units: how far under its lowest point it may go on, if the mask lost its feet
 
 
 @dataclass
@@ -84,6 +86,7 @@ class Placing:
     pose: Pose
     found: Agreement
     support: supports.Support | None = None
+    below: float = 0.0  # `made.below` where it is believed
     grounded: bool = False
     instance_of: str | None = None  # id of the prop whose mesh this one shares
     steps: list[dict[str, Any]] = field(default_factory=list)
@@ -109,9 +112,9 @@ class Placing:
         return None if self.support is None else float(self.foot(up) @ up) - self.support.height
 
     def foot(self, up: F64) -> F64:
-        """The lowest point, or, where more is known to be hidden, the point as far below it."""
+        """The lowest point, or, where it is known to go on, the point as far below it."""
         vertices = self.vertices
-        return np.asarray(vertices[np.argmin(vertices @ up)] - self.made.below * self.pose.scale * up, np.float64)
+        return np.asarray(vertices[np.argmin(vertices @ up)] - self.below * self.pose.scale * up, np.float64)
 
     def stand(self, up: F64) -> None:
         gap, tall = self.gap(up), float(np.ptp(self.vertices @ up))
@@ -205,6 +208,7 @@ def _ground(item: Placing, around: Surroundings, ground: supports.Ground | None)
     up, body, foot_seen = around.up, item.found.depth_ratio, item.found.foot_ratio
     seen = [r for r in (foot_seen, body) if r is not None and around.relief]
     known = seen or [1.0 if item.made.metric or body is None else body]
+    item.below = _hidden(item, ground, up)
     foot, tall = item.foot(up), float(np.ptp(item.vertices @ up))
     item.support = supports.find_support(item.made.mask, around.points, around.valid, up, ground, foot)
     contact = None if item.support is None else supports.snap_factor(foot, up, item.support)
@@ -227,6 +231,23 @@ def _ground(item: Placing, around: Surroundings, ground: supports.Ground | None)
     if GAP_SHARE * tall < abs(lift) <= 5 * GAP_SHARE * tall:
         item.offer("snap_upright", item.pose.moved(up * lift), IOU_MAY_COST, lift=round(lift, 5), **facts)
     item.stand(up)
+
+
+def _hidden(item: Placing, ground: supports.Ground | None, up: F64) -> float:
+    """How far the prop goes on below its mask: believed where that meets the ground and what is seen does not."""
+    told = item.made.below
+    if told <= 0 or ground is None:
+        return 0.0
+    seen = item.foot(up)
+    offs = []
+    for foot in (seen, seen - told * item.pose.scale * up):
+        level = ground.below(foot, up)
+        there = None if level is None else supports.Support(level, "ground_plane", 0.0)
+        factor = None if there is None else supports.snap_factor(foot, up, there)
+        if factor is None:
+            return 0.0
+        offs.append(abs(np.log(factor)))
+    return told if offs[0] > FEET_MISS and offs[1] < CLOSER * offs[0] else 0.0
 
 
 def _bring_in_front(placed: list[Placing], backdrop: Backdrop, up: F64) -> None:

@@ -27,12 +27,10 @@ CHANNELS = 10
 LEAST_VOTES = 6  # places on the object; fewer tell nothing
 LEAST_AGREEING = 0.5  # share of the votes that put the centre where most do
 AGREEING = 0.25  # of the diagonal
-LEAST_HEADING = 0.4  # length of the mean heading vector, 0..1
+LEAST_HEADING = 0.25  # length of the mean heading vector, 0..1
 LONG = 0.35  # log ratio of the sides from which the longer one alone tells the heading
 STEEPEST = 0.2  # horizontal share of a ray below which it has no heading: seen from straight above
 TYPICAL_ERROR = 0.25  # expected error at which confidence has fallen to a third
-LEAST_CONFIDENCE = 0.2
-LEAST_FIT = 0.5  # IoU of the rectangles around mask and projected box
 LOST_FEET = 0.08  # of the box's height
 GROWN = 0.02  # of each side: what a box may be too small by
 
@@ -50,6 +48,7 @@ class ObjectBox:
     sides: F64
     heading_known: bool
     confidence: float  # 0..1
+    below: float = 0.0  # how much further down it may reach, if its mask lost its feet
 
     @property
     def corners(self) -> F64:
@@ -58,14 +57,19 @@ class ObjectBox:
         return self.centre + (signs * self.sides) @ self.axes.T
 
     @property
+    def expected_error(self) -> float:
+        """Of the logarithms of its sides, as its votes put it."""
+        return -TYPICAL_ERROR * float(np.log(np.clip(self.confidence, 1e-6, 1)))
+
+    @property
     def underside(self) -> F64:
         """(3,) the middle of its lower face."""
         return self.centre - 0.5 * self.sides[2] * self.axes[:, 2]
 
     def reaches_below(self, vertices: F64) -> float:
-        """How far it reaches below a body (camera frame) whose mask lost its feet; 0 where that is next to nothing."""
+        """How far it may reach below a body (camera frame) if its mask lost its feet; 0 where that is little."""
         height = vertices @ self.axes[:, 2]
-        below = float(height.min() - self.underside @ self.axes[:, 2])
+        below = float(height.min() - self.underside @ self.axes[:, 2]) + self.below
         return below if below > LOST_FEET * self.sides[2] else 0.0
 
     def crossed(self, rays: F64, grown: float = GROWN) -> tuple[F64, F64]:
@@ -78,42 +82,23 @@ class ObjectBox:
         missed = ~(leave > np.maximum(enter, 0))
         return np.where(missed, np.nan, np.maximum(enter, 0)), np.where(missed, np.nan, leave)
 
-    def fit(self, mask: Bool, intrinsics: F32 | F64) -> float:
-        """IoU of the rectangles around its projection and around a mask of the whole still; 0 behind the camera."""
+    def projected(self, intrinsics: F32 | F64) -> F64:
+        """(4,) left, top, right, bottom of its projection, pixels; what lies behind the camera counts as very near."""
         seen = self.corners @ np.asarray(intrinsics, np.float64).T
-        if (seen[:, 2] <= 0).any() or not mask.any():
+        seen = seen[:, :2] / np.maximum(seen[:, 2:], 1e-3 * float(np.linalg.norm(self.sides)))
+        return np.concatenate([seen.min(axis=0), seen.max(axis=0)])
+
+    def fit(self, mask: Bool, intrinsics: F32 | F64) -> float:
+        """IoU of the rectangles around its projection and around a mask of the whole still, 0..1."""
+        if not mask.any():
             return 0.0
-        seen = seen[:, :2] / seen[:, 2:]
+        edges = self.projected(intrinsics)
         size = np.array(mask.shape[::-1], float)
-        low, high = (np.clip(edge, 0, size) for edge in (seen.min(axis=0), seen.max(axis=0)))
+        low, high = (np.clip(edge, 0, size) for edge in (edges[:2], edges[2:]))
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         own_low, own_high = np.array([columns[0], rows[0]]), np.array([columns[-1], rows[-1]]) + 1
         both = float(np.prod(np.maximum(np.minimum(high, own_high) - np.maximum(low, own_low), 0)))
         return both / float(np.prod(high - low) + np.prod(own_high - own_low) - both)
-
-
-def believed_box(
-    votes: F32 | None, mask: Bool, points: F32, valid: Bool, up: F64, intrinsics: F32 | F64
-) -> tuple[ObjectBox | None, dict[str, Any]]:
-    """The box of the thing under `mask` where it may be built on, else None; and what was decided, for the record.
-
-    `state`: "none" (this session has no votes), "unclear" (few, or they disagree), "unsure", "off the mask", "known".
-    """
-    if votes is None:
-        return None, {"state": "none"}
-    box = box_of(votes, mask, points, valid, up)
-    if box is None:
-        return None, {"state": "unclear"}
-    fit = box.fit(mask, intrinsics)
-    state = "unsure" if box.confidence < LEAST_CONFIDENCE else "off the mask" if fit < LEAST_FIT else "known"
-    facts = {
-        "state": state,
-        "confidence": round(box.confidence, 3),
-        "fit": round(fit, 3),
-        "heading_known": box.heading_known,
-        "sides": [round(float(side), 4) for side in box.sides],
-    }
-    return (box if state == "known" else None), facts
 
 
 def box_of(votes: F32, mask: Bool, points: F32, valid: Bool, up: F64) -> ObjectBox | None:

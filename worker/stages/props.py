@@ -20,7 +20,8 @@ from worker.formats.gaussians import write_gaussians
 from worker.formats.glb import write_glb
 from worker.formats.image import read_rgb
 from worker.formats.pointmap import Pointmap, intrinsics_from_hfov, read_pointmap
-from worker.pointmaps.object_box import ObjectBox, believed_box
+from worker.pointmaps.box_to_mask import believed_box
+from worker.pointmaps.object_box import ObjectBox
 from worker.session.harvest import HarvestedProp, HarvestManifest
 from worker.stages.base import StageContext, StageResult, StageSpec
 

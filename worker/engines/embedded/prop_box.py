@@ -1,8 +1,9 @@
 """A body inside the upright box of its object.
 
-Where a geometry engine tells the box, thickness need not be guessed: no part of the front lies before the box's, and
-what is thick reaches to where its rays leave the box. The silhouette stays what it is, so the body is the silhouette's
-cone cut by the box. Thin parts (legs, handles, stems) stay as thin as they are wide.
+Where a geometry engine tells the box and its heading, thickness need not be guessed: no part of the front lies before
+the box's, and what is thick reaches to where its rays leave the box. The silhouette stays what it is, so the body is
+the silhouette's cone cut by the box. Thin parts (legs, handles, stems) stay as thin as they are wide. Boxes without a
+heading are left alone: what is round is guessed better from its outline (prop_slices.py).
 """
 
 from __future__ import annotations
@@ -46,15 +47,13 @@ def reach_of(box: ObjectBox, rays: F64, pixels: F64) -> Reach | None:
     return Reach(enter, leave)
 
 
-def spanning(guess: Thickness, solid: Bool, box: ObjectBox, direction: F64) -> tuple[F64, F64]:
-    """The guessed body stretched along `direction` to the box's near and far end: distances (h, w) along it."""
+def spanning(guess: Thickness, solid: Bool, box: ObjectBox, direction: F64) -> F64:
+    """The guessed front, the body stretched along `direction` to the box's ends: (h, w) distances along it."""
     ends = box.corners @ direction
     near, far = float(ends.min()), float(ends.max())
     deepest = float(np.percentile(guess.back[solid], _SURE[0]))
     nearest = float(np.percentile(guess.front[solid], _SURE[1]))
-    scale = (far - near) / max(nearest - deepest, 1e-6)
-    front, back = (near + (nearest - field.astype(np.float64)) * scale for field in (guess.front, guess.back))
-    return front, back
+    return near + (nearest - guess.front.astype(np.float64)) * (far - near) / max(nearest - deepest, 1e-6)
 
 
 def thinness(solid: Bool, pixels: F64, box: ObjectBox, unit: float) -> tuple[F64, F64]:
@@ -72,20 +71,15 @@ def thinness(solid: Bool, pixels: F64, box: ObjectBox, unit: float) -> tuple[F64
     return thin, thick
 
 
-def inside(
-    reach: Reach, box: ObjectBox, measured: F64 | None, front: F64, back: F64, thin: F64, thick: F64,
-    climb: F64,
-) -> tuple[F64, F64]:
+def inside(reach: Reach, front: F64, thin: F64, thick: F64, climb: F64) -> tuple[F64, F64]:
     """Near and far end of the body on every ray.
 
     Args:
-        measured: the front where depth shows it. front, back: the guessed body, stretched to the box (`spanning`).
-        thin, thick: from `thinness`, `thick` along the rays. climb: of the rays along up.
+        front: where it begins, as measured or guessed. thin, thick: from `thinness`, `thick` along the rays. climb: of
+            the rays along up.
     """
-    near = front if measured is None else measured
-    near = np.clip(near, reach.enter, reach.leave)
-    full = reach.leave if box.heading_known else np.minimum(np.maximum(back, near), reach.leave)
-    full = _above_its_legs(near, full, thin, climb)
+    near = np.clip(front, reach.enter, reach.leave)
+    full = _above_its_legs(near, reach.leave, thin, climb)
     return near, thin * np.minimum(near + thick, full) + (1 - thin) * full
 
 

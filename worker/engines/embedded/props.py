@@ -229,11 +229,11 @@ def _lift(sheet: Sheet, body: Thickness, view: View, solid: Bool, box: ObjectBox
     near, far = (at(view.distance - field.astype(np.float64) * view.unit) / along for field in (body.front, body.back))
     near = np.maximum(near, 0.05 * view.distance / along)
     least, climb = 0.3 * view.unit / along, rays @ view.up
-    reach = None if box is None else reach_of(box, rays, sheet.points)
+    reach = None if box is None or not box.heading_known else reach_of(box, rays, sheet.points)
     if box is not None and reach is not None:
-        front, back = (at(field) / along for field in spanning(body, solid, box, view.direction))
         thin, thick = thinness(solid, sheet.points, box, view.unit)
-        near, far = inside(reach, box, near if body.measured else None, front, back, thin, thick / along, climb)
+        front = near if body.measured else at(spanning(body, solid, box, view.direction)) / along
+        near, far = inside(reach, front, thin, thick / along, climb)
     else:
         far = np.maximum(far, near * (1 + 1e-4))
         floor = float(np.percentile(near * climb, 0.5))  # the lowest visible point stands on something

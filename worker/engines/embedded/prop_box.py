@@ -22,6 +22,8 @@ from worker.pointmaps.object_box import ObjectBox
 
 _GRID = 168  # longest side on which local thickness is found
 _THIN = 0.3  # of the box's narrower side: what is thinner is not extruded to the box's back
+_GRAZING = 0.25  # of the middle chord, times the box's expected error
+_SMOOTHED = 7  # vertices: each with its neighbours
 _SURE = (1, 99)  # percentiles of the guessed body that are brought onto the box's near and far end
 
 
@@ -34,17 +36,22 @@ class Reach:
 
 
 def reach_of(box: ObjectBox, rays: F64, pixels: F64) -> Reach | None:
-    """Where (N, 3) rays through (N, 2) pixels cross the box; those that miss it take after their nearest neighbour that
-    does not. None where hardly any meets it.
+    """Where (N, 3) rays through (N, 2) pixels cross the box. None where hardly any meets it.
+
+    A box is never quite right, and rays that miss it or only graze its edge would tear the rim: they take after their
+    nearest neighbour that crosses it well, and all are smoothed a little.
     """
     enter, leave = box.crossed(rays, 0.0)
     hit = np.isfinite(enter)
     if hit.mean() < 0.5:
         return None
-    if not hit.all():
-        _, nearest = cKDTree(pixels[hit]).query(pixels[~hit])
-        enter[~hit], leave[~hit] = enter[hit][nearest], leave[hit][nearest]
-    return Reach(enter, leave)
+    chord = leave - enter
+    well = hit & (chord > min(_GRAZING * box.expected_error, 0.2) * np.median(chord[hit]))
+    if not well.all():
+        _, nearest = cKDTree(pixels[well]).query(pixels[~well])
+        enter[~well], leave[~well] = enter[well][nearest], leave[well][nearest]
+    _, around = cKDTree(pixels).query(pixels, k=min(_SMOOTHED, len(pixels)))
+    return Reach(enter[around].mean(axis=1), leave[around].mean(axis=1))
 
 
 def spanning(guess: Thickness, solid: Bool, box: ObjectBox, direction: F64) -> F64:

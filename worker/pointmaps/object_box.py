@@ -32,7 +32,6 @@ LONG = 0.35  # log ratio of the sides from which the longer one alone tells the 
 STEEPEST = 0.2  # horizontal share of a ray below which it has no heading: seen from straight above
 TYPICAL_ERROR = 0.25  # expected error at which confidence has fallen to a third
 LOST_FEET = 0.08  # of the box's height
-GROWN = 0.02  # of each side: what a box may be too small by
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,11 @@ class ObjectBox:
         below = float(height.min() - self.underside @ self.axes[:, 2]) + self.below
         return below if below > LOST_FEET * self.sides[2] else 0.0
 
-    def crossed(self, rays: F64, grown: float = GROWN) -> tuple[F64, F64]:
-        """Where rays from the camera enter and leave, in multiples of each ray (..., 3); both NaN where they miss."""
+    def crossed(self, rays: F64, grown: float = 0.0) -> tuple[F64, F64]:
+        """Where rays from the camera enter and leave, in multiples of each ray (..., 3); both NaN where they miss.
+
+        `grown`: share by which the sides are taken longer.
+        """
         half = 0.5 * self.sides * (1 + grown)
         way, start = rays @ self.axes, -self.centre @ self.axes
         with np.errstate(all="ignore"):

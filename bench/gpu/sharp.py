@@ -236,12 +236,13 @@ def stage_part(config: Any, path: Path, device: str, image: np.ndarray) -> None:
 
             def whole(context: Any = context, spans: dict[str, float] = spans) -> None:
                 marks = [time.perf_counter()]
-                outputs = scene.run(context).outputs
+                result = scene.run(context)
                 marks.append(time.perf_counter())
-                label_outputs(context.session, context.folder, context.card, outputs)
+                labelled = label_outputs(context.session, context.folder, context.card, result.outputs)
                 marks.append(time.perf_counter())
-                for output in outputs:
-                    sha256_of(output)
+                for output in result.outputs:
+                    if output in labelled or output not in result.sha256:
+                        sha256_of(output)
                 marks.append(time.perf_counter())
                 spans |= dict(zip(("stage", "label", "hash"), np.diff(marks).tolist(), strict=True))
 

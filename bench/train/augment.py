@@ -51,6 +51,8 @@ def cut(batch: dict[str, Tensor], height: int, width: int, generator: torch.Gene
         "class": near(part["class"].float().unsqueeze(1)).long(),
         "focal": batch["focal"] * w / cw,  # as a share of the width
         "up": batch["up"].clone(),
+        "centre": torch.tensor([(w / 2 - x) * width / cw, (h / 2 - y) * height / ch], device=batch["up"].device).repeat(n, 1),
+        "boxes": batch["boxes"].clone(),
     }
     flip = torch.rand(n, device=out["rgb"].device) < 0.5
     for k in ("rgb", "depth", "normal", "object", "class"):
@@ -58,6 +60,8 @@ def cut(batch: dict[str, Tensor], height: int, width: int, generator: torch.Gene
     sign = torch.where(flip, -1.0, 1.0)
     out["normal"][:, 0] *= sign.reshape(n, 1, 1)
     out["up"][:, 0] *= sign
+    out["boxes"][:, :, (0, 3)] *= sign.reshape(n, 1, 1)
+    out["centre"][:, 0] = torch.where(flip, width - out["centre"][:, 0], out["centre"][:, 0])
     return out
 
 

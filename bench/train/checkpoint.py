@@ -20,8 +20,11 @@ def save(net: GeometryNet, folder: Path, steps: int) -> None:
         (folder / f"weights_{name}.tmp").replace(folder / f"weights_{name}.pt")
 
 
-def load(net: GeometryNet, folder: Path) -> int:
-    """Returns the steps the checkpoint has behind it; raises ValueError where weights are missing."""
+def load(net: GeometryNet, folder: Path, fresh: tuple[str, ...] = ()) -> int:
+    """Returns the steps the checkpoint has behind it; raises ValueError where weights are missing.
+
+    `fresh`: heads that may be missing and then start as they are.
+    """
     missing, steps = set(net.state_dict()), 0
     for name in PARTS:
         state = torch.load(folder / f"weights_{name}.pt", map_location="cpu")
@@ -30,6 +33,7 @@ def load(net: GeometryNet, folder: Path) -> int:
         )
         missing -= set(state["net"])
         steps = state["steps"]
+    missing = {name for name in missing if not fresh or not name.startswith(fresh)}
     if missing:
         raise ValueError(f"The checkpoint in {folder} lacks {sorted(missing)[:3]}.")
     return steps

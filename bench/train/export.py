@@ -50,8 +50,13 @@ def main() -> None:
         (image,),
         str(args.onnx),
         input_names=["image"],
-        output_names=["log_disparity", "dense", "lens"],
-        dynamic_axes={"image": sizes, "log_disparity": sizes, "dense": {2: "height4", 3: "width4"}},
+        output_names=["log_disparity", "dense", "lens", "coarse"],
+        dynamic_axes={
+            "image": sizes,
+            "log_disparity": sizes,
+            "dense": {2: "height4", 3: "width4"},
+            "coarse": {2: "height8", 3: "width8"},
+        },
         opset_version=17,
         dynamo=False,
     )

@@ -55,6 +55,7 @@ def pack(r: dict[str, Tensor]) -> dict[str, Tensor]:
         "object": r["object"][keep].short(),
         "class": r["class"][keep].to(torch.uint8),
         "focal": r["focal"][keep],
+        "boxes": r["boxes"][keep],
         "up": r["up"][keep],
     }
 
@@ -170,7 +171,7 @@ def run(rank: int, ranks: int, meeting: str, begin: float, args: argparse.Namesp
     if args.backbone:
         net.load_backbone(str(args.backbone))
     if args.resume:
-        steps = load(net, args.resume)
+        steps = load(net, args.resume, tuple(args.fresh))
     layout = torch.channels_last if args.layout == "channels_last" else torch.contiguous_format
     net = net.to(device, memory_format=layout)
     groups = trainable(net, args.encoder_share)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from boxes import box_targets, field_targets, rays
 from torch import Tensor
 
 
@@ -84,8 +85,26 @@ def instance_targets(objects: Tensor, solid: Tensor) -> tuple[Tensor, Tensor, Te
     return offset, counts, edge
 
 
-def total_loss(out: tuple[Tensor, Tensor, Tensor], batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-    log_disparity, dense, lens = (o.float() for o in out)
+def coarse_losses(coarse: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The perspective field everywhere, the boxes on objects; at an eighth of the pictures' size."""
+    eighth = lambda a: a[..., 4::8, 4::8]  # noqa: E731
+    ray = rays(batch, 8)
+    elevation, seen = field_targets(ray, batch["up"])
+    target, weight = box_targets(ray, eighth(batch["depth"]), eighth(batch["object"]), batch)
+    error = (coarse[:, 3:12] - target).abs().clamp(max=3).mean(1, keepdim=True)
+    spread = coarse[:, 12:13].clamp(-5, 1)
+    return {
+        "elevation": (coarse[:, :1] - elevation).abs().mean(),
+        "seen_up": (1 - (F.normalize(coarse[:, 1:3], dim=1) * seen).sum(1)).mean(),
+        "box": (error * weight).sum() / weight.sum().clamp_min(1),
+        "box_spread": ((error.detach() * torch.exp(-spread) + spread) * weight).sum() / weight.sum().clamp_min(1),
+    }
+
+
+def total_loss(
+    out: tuple[Tensor, Tensor, Tensor, Tensor], batch: dict[str, Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    log_disparity, dense, lens, coarse = (o.float() for o in out)
     depth = batch["depth"]
     h, w = depth.shape[2:]
     parts = depth_losses(log_disparity, depth)
@@ -110,7 +129,12 @@ def total_loss(out: tuple[Tensor, Tensor, Tensor], batch: dict[str, Tensor]) -> 
     focal = torch.log(batch["focal"] * w / (h * h + w * w) ** 0.5)
     parts["lens"] = F.smooth_l1_loss(lens[:, 0], focal, beta=0.1)
     parts["up"] = (1 - (F.normalize(lens[:, 1:4], dim=1) * batch["up"]).sum(1)).mean()
+    parts |= coarse_losses(coarse, batch)
     weight = {
+        "elevation": 4.0,
+        "seen_up": 2.0,
+        "box": 0.5,
+        "box_spread": 0.05,
         "ssi": 1.0,
         "log": 1.0,
         "grad": 0.3,

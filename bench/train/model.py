@@ -5,7 +5,10 @@ Input: sRGB in [0, 255], (n, 3, H, W), H and W multiples of 32, any aspect. Outp
 - `log_disparity` (n, 1, H, W): logarithm of inverse depth up to an unknown constant (so depth up to scale);
 - `dense` (n, 11, H/4, W/4): normal 3 (camera axes: x right, y down, z forward; not normalised), class logits 4
   (object, stuff, sky, person), centre offset 2 (x and y as shares of the diagonal), boundary logit 1, log spread 1;
-- `lens` (n, 4): log(focal length / diagonal), both in pixels, and the up direction in camera axes (not normalised).
+- `lens` (n, 4): log(focal length / diagonal), both in pixels, and the up direction in camera axes (not normalised);
+- `coarse` (n, 13, H/8, W/8): what varies slowly. 0-2: the sine of the pixel ray's elevation over the horizon and the up
+  direction as it appears in the picture there (x, y; not normalised) - the perspective field of Jin et al., CVPR 2023.
+  3-12: the upright box of the object the pixel lies on, see `boxes.py`.
 
 Encoder: Tan and Le, EfficientNet, 2019, "lite" variant; upsampling: Teed and Deng, RAFT, 2020 (each fine pixel a convex
 combination of its coarse neighbours).
@@ -13,6 +16,7 @@ combination of its coarse neighbours).
 
 from __future__ import annotations
 
+import boxes
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -122,8 +126,9 @@ class GeometryNet(nn.Module):
         self.depth = nn.Sequential(conv_bn(width, 64), nn.ReLU(), nn.Conv2d(64, 1, 1))
         self.mask = nn.Conv2d(width, 9 * 16, 1)
         self.dense = nn.Sequential(conv_bn(width, 64), nn.ReLU(), nn.Conv2d(64, 11, 1))
+        self.coarse = nn.Sequential(conv_bn(width, width), nn.ReLU(), nn.Conv2d(width, 3 + boxes.CHANNELS, 1))
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         c1, c2, c3, c4, c5, head = self.encoder((image - 127.0) / 128.0)
         n, _, h, w = head.shape
         y = torch.arange(h, device=head.device, dtype=head.dtype).reshape(1, 1, h, 1).expand(n, 1, h, w)
@@ -138,6 +143,7 @@ class GeometryNet(nn.Module):
         lens = self.lens(torch.cat([t.mean(1), t.amax(1)], 1))
         p = F.relu(self.top(torch.cat([t.transpose(1, 2).reshape(n, -1, h, w), c5], 1)))
         p = self.refine8(self.refine16(p, c4), c3)
+        coarse = self.coarse(p)
         p = self.refine4(p, torch.cat([c2, F.pixel_unshuffle(c1, 2)], 1))
         r = self.depth(p)
         pad = F.pad(r, (1, 1, 1, 1), mode="replicate")
@@ -145,7 +151,7 @@ class GeometryNet(nn.Module):
         near = torch.cat([pad[:, :, i : i + hh, j : j + ww] for i in range(3) for j in range(3)], 1)
         weight = torch.softmax(self.mask(p).reshape(n, 9, 16, hh, ww), 1)
         fine = F.pixel_shuffle((weight * near.unsqueeze(2)).sum(1), 4)
-        return fine, self.dense(p), lens
+        return fine, self.dense(p), lens, coarse
 
     def load_backbone(self, path: str) -> None:
         state = torch.load(path, map_location="cpu")

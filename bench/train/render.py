@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from boxes import true_boxes
 from library import INST, LIGHT, MAX_LIGHTS, SCENE, Library
 from pictures import decode, halve
 from shapes import build_shapes
@@ -235,4 +236,5 @@ class Renderer:
             "class": ids >> 16,
             "up": torch.from_numpy(np.stack([s["up"] for s in scenes])).to(self.device),
             "focal": torch.from_numpy(params[:, 12] / width).to(self.device),
+            "boxes": torch.from_numpy(np.stack([true_boxes(s, self.low, self.high) for s in scenes])).to(self.device),
         }

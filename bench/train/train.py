@@ -22,6 +22,7 @@ def options() -> argparse.Namespace:
     p.add_argument("--resume", type=Path, help="folder with the weights_*.pt of an earlier run")
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--kernels", type=Path, default=Path(tempfile.gettempdir()), help="where the ray caster is built")
+    p.add_argument("--fresh", nargs="*", default=[], help="heads that a resumed checkpoint may lack, as `coarse.`")
     p.add_argument("--seconds", type=float, default=480)
     p.add_argument("--gpus", type=int, default=0, help="0: all there are; with --device cpu: processes")
     p.add_argument("--rate", type=float, default=8e-4)

@@ -250,3 +250,48 @@ def test_photographs_are_pictures() -> None:
         picture = photograph(light, torch.rand(3, 1, 48, 64) * 5)
         assert picture.shape == light.shape and bool(torch.isfinite(picture).all())
         assert float(picture.min()) >= 0 and float(picture.max()) <= 255
+
+
+def test_a_pixel_describes_the_box_of_its_object() -> None:
+    """Truth from a scene of one leaning, stretched box made of two parts; decoded again by hand from one pixel."""
+    torch = pytest.importorskip("torch")
+    from boxes import box_targets, field_targets, rays, true_boxes
+
+    turn = np.radians(30)
+    c, s = np.cos(turn), np.sin(turn)
+    sides = np.array([0.8, 0.4, 1.2])
+    base = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    parts = [np.c_[base * sides, [3.0, 0.5, 0.6]], np.c_[base * 0.1, [3.0, 0.5, 1.25]]]
+    inst = np.zeros((2, 40), np.float32)
+    inst[:, 14] = 7
+    params = np.zeros(40, np.float32)
+    params[:3], params[3:12] = [0, 0, 1], [0, -1, 0, 0, 0, -1, 1, 0, 0]  # looks along x, at one metre
+    unit = np.array([[-0.5] * 3], np.float32)
+    boxes = true_boxes({"inst": inst, "forward": np.stack(parts), "params": params}, unit, -unit)
+    assert boxes[7, 6:] == pytest.approx([0.8, 0.4, 1.3]) and not boxes[:7].any() and not boxes[8:].any()
+    assert boxes[7, :3] == pytest.approx([-0.5, 0.35, 3.0])
+
+    seen, up = torch.tensor([-0.4, 0.2, 2.7]), torch.tensor([[0.0, -1.0, 0.0]])
+    batch = {"depth": torch.full((1, 1, 32, 32), 2.7), "focal": torch.tensor([1.0]), "up": up,
+             "centre": torch.tensor([[16.0, 16.0]]), "boxes": torch.from_numpy(boxes[None])}  # fmt: skip
+    assert rays(batch, 8)[0, :, 0, 0].tolist() == pytest.approx([-12 / 32, -12 / 32, 1])
+    ray = (seen / seen[2]).reshape(1, 3, 1, 1).expand(1, 3, 4, 4)
+    objects = torch.full((1, 1, 4, 4), 7)
+    target, weight = box_targets(ray, torch.full((1, 1, 4, 4), 2.7), objects, batch)
+    said, far = target[0, :, 0, 0].double().numpy(), float(seen.norm())
+    assert float(weight[0, 0, 0, 0]) == pytest.approx(1 / 4)
+    forward = np.array([-0.4, 0, 2.7]) / np.hypot(0.4, 2.7)
+    right = np.cross(forward, [0, -1, 0])
+    frame = np.stack([forward, right, [0, -1, 0]])
+    diagonal = np.linalg.norm([0.8, 0.4, 1.3])
+    assert seen.numpy() + diagonal * said[:3] @ frame == pytest.approx([-0.5, 0.35, 3.0], abs=1e-5)
+    assert np.exp(said[3]) * far == pytest.approx(1.3)
+    values, vectors = np.linalg.eigh([[said[4], said[5]], [said[5], said[6]]])
+    assert np.exp(values) * far == pytest.approx([0.4, 0.8])
+    heading = vectors[:, 1] @ frame[:2]
+    assert abs(heading @ boxes[7, 3:6]) == pytest.approx(1)
+    angle = np.arctan2(*vectors[::-1, 1])
+    assert said[7:] == pytest.approx([np.cos(4 * angle), np.sin(4 * angle)], abs=1e-5)
+
+    elevation, way = field_targets(ray, up)
+    assert float(elevation[0, 0, 0, 0]) == pytest.approx(-0.2 / far) and way[0, :, 0, 0].tolist() == [0, -1]

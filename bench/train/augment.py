@@ -51,7 +51,7 @@ def cut(batch: dict[str, Tensor], height: int, width: int, generator: torch.Gene
         "class": near(part["class"].float().unsqueeze(1)).long(),
         "focal": batch["focal"] * w / cw,  # as a share of the width
         "up": batch["up"].clone(),
-        "centre": torch.tensor([(w / 2 - x) * width / cw, (h / 2 - y) * height / ch], device=batch["up"].device).repeat(n, 1),
+        "centre": batch["up"].new_tensor([(w / 2 - x) * width / cw, (h / 2 - y) * height / ch]).repeat(n, 1),
         "boxes": batch["boxes"].clone(),
     }
     flip = torch.rand(n, device=out["rgb"].device) < 0.5

@@ -1,8 +1,8 @@
 """Upright boxes around objects: as the truth of a scene, and as what each pixel of an object says of its box.
 
-A pixel speaks in its own frame, so that the same thing looks and is described the same wherever it stands in the picture:
-`forward` is its ray's horizontal part, `up` the world's, `right` = forward x up; lengths are shares of the distance to
-the point seen. Ten channels:
+A pixel speaks in its own frame, so that the same thing looks and is described the same wherever it stands in the
+picture: `forward` is its ray's horizontal part, `up` the world's, `right` = forward x up; lengths are shares of the
+distance to the point seen. Ten channels:
 
 - 0-2: from the point seen to the box's centre (forward, right, up), as shares of the box's diagonal;
 - 3: log(height / distance);
@@ -91,7 +91,8 @@ def field_targets(ray: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def box_targets(ray: Tensor, depth: Tensor, objects: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """What every pixel should say of its box, (n, 9, h, w), and its weight (n, 1, h, w): objects count alike by root."""
+    """What every pixel should say of its box, (n, 9, h, w), and its weight (n, 1, h, w): an object weighs by the root
+    of its size."""
     n, _, h, w = depth.shape
     up = batch["up"].reshape(n, 3, 1, 1).expand_as(ray)
     ids = objects.clamp(max=MOST - 1).flatten(1)
@@ -115,5 +116,5 @@ def box_targets(ray: Tensor, depth: Tensor, objects: Tensor, batch: dict[str, Te
     sane = (box[:, 8:9] > 0) & (depth > 0) & (slant > 0.2) & (diagonal < 2 * far) & (diagonal > 0.01 * far)
     sane = sane & (offset.abs().amax(1, keepdim=True) < 1) & (objects > 0) & (objects < MOST - 1)
     count = torch.zeros(n, MOST, device=ids.device).scatter_add_(1, ids, torch.ones_like(ids, dtype=torch.float32))
-    weight = count.clamp_min(1).rsqrt().gather(1, ids).reshape(n, 1, h, w) * (count.gather(1, ids) > 5).reshape(n, 1, h, w)
-    return torch.where(sane, target, 0.0), weight * sane
+    count = count.gather(1, ids).reshape(n, 1, h, w)
+    return torch.where(sane, target, 0.0), count.clamp_min(1).rsqrt() * (count > 5) * sane

@@ -136,7 +136,7 @@ def total_loss(
         "box": 0.5,
         "box_spread": 0.05,
         "ssi": 1.0,
-        "log": 1.0,
+        "log": 1.5,
         "grad": 0.3,
         "edge": 0.5,
         "normal": 0.4,

@@ -24,9 +24,9 @@ def fit_camera(
     """log(focal length / diagonal) and the unit up direction in camera axes (x right, y down, z forward).
 
     `elevation` (h, w): sine of the ray's angle over the horizon; `seen_up` (2, h, w): the way up in the picture (x, y),
-    any length; both cover the whole picture of `width` x `height` pixels, principal point in its middle. `log_focal` and
-    `up` are where the search starts; the focal length is held to its start by `trust` (its typical error, in logarithms)
-    and kept altogether where `focal_known`.
+    any length; both cover the whole picture of `width` x `height` pixels, principal point in its middle. `log_focal`
+    and `up` are where the search starts; the focal length is held to its start by `trust` (its typical error, in
+    logarithms) and kept altogether where `focal_known`.
     """
     rows, columns = elevation.shape
     step = max(1, int(np.sqrt(rows * columns / MOST_READINGS)))

@@ -131,9 +131,9 @@ def total_loss(
     parts["up"] = (1 - (F.normalize(lens[:, 1:4], dim=1) * batch["up"]).sum(1)).mean()
     parts |= coarse_losses(coarse, batch)
     weight = {
-        "elevation": 4.0,
+        "elevation": 5.0,
         "seen_up": 2.0,
-        "box": 0.5,
+        "box": 0.8,
         "box_spread": 0.05,
         "ssi": 1.0,
         "log": 1.5,
@@ -144,7 +144,7 @@ def total_loss(
         "offset": 0.25,
         "boundary": 0.15,
         "spread": 0.1,
-        "lens": 1.5,
+        "lens": 2.5,
         "up": 2.0,
     }
     loss = sum(weight[k] * v for k, v in parts.items())

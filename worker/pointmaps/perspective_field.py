@@ -15,6 +15,7 @@ from worker.arrays import F32, F64
 ELEVATION_ERROR = 0.04  # typical, of the sine of the elevation
 DIRECTION_ERROR = 0.06  # typical, radians in the picture
 MOST_READINGS = 1500
+READINGS_AS_ONE = 100  # neighbours err alike: so many readings weigh as one independent
 
 
 def fit_camera(
@@ -55,9 +56,11 @@ def fit_camera(
         way = np.stack([u[0] - u[2] * rx, u[1] - u[2] * ry])
         way /= np.maximum(np.linalg.norm(way, axis=0), 1e-6)
         turn = way[0] * seen[1] - way[1] * seen[0]
-        held = np.sqrt(len(x)) * 0.1 * (log_f - log_focal) / trust
-        return np.concatenate([(climb - sine) / ELEVATION_ERROR, turn / DIRECTION_ERROR, [held]])
+        readings = np.concatenate([(climb - sine) / ELEVATION_ERROR, turn / DIRECTION_ERROR])
+        # Cauchy's loss for the readings alone: a part of the picture that is read all wrong is left, the start is not.
+        return np.append(np.sqrt(np.log1p(readings**2)), held * (log_f - log_focal) / trust)
 
-    found = least_squares(misfit, np.array([0.0, 0.0, log_focal]), loss="cauchy", max_nfev=60)
+    held = np.sqrt(len(x) / READINGS_AS_ONE)
+    found = least_squares(misfit, np.array([0.0, 0.0, log_focal]), max_nfev=60)
     log_f, fitted = camera(found.x)
     return log_f, fitted

@@ -49,7 +49,7 @@ CARDS = (
             WeightFile(
                 "geometry.onnx",
                 18_082_666,
-                "cac0ebaf85d24127a3139079350531828ea5d1e8e3602f90f214f2b7708684f9",
+                "a241edb355a977b4a0067bd049b17fb4222f5a5c8d6e1aa9b0c3b54bd67d9c4e",
                 "shipped",
             ),
         ),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from worker.engines.contract import GeometryRequest, GeometryResult, SurfaceClass
 from worker.engines.embedded import CARDS
@@ -233,3 +234,20 @@ def test_specks_go() -> None:
     cleaned = without_specks(mask, 0.01)
     assert not cleaned[5, 5] and cleaned[40:60, 40:60].all()
     assert not without_specks(np.zeros((4, 4), bool), 0.1).any()
+
+
+def test_a_mirrored_reading_is_that_of_the_mirrored_picture():
+    """What the network says of a picture and of its mirror image, turned back, must agree in every map's meaning."""
+    net = LearnedGeometry()
+    net.load("cpu", "full")
+    image = np.asarray(Image.open(Path(__file__).parents[2] / "examples" / "interior.png").convert("RGB"))
+    seen, back = net._read(image, 512), net._read(image[:, ::-1], 512).mirrored()
+    assert np.array_equal(seen.small, back.small)
+    assert np.abs(seen.log_disparity - back.log_disparity).mean() < 0.1
+    things = seen.dense[3:7].argmax(0) == 0
+    for one, other, channels in ((seen.dense, back.dense, (0, 7)), (seen.box, back.box, (1, 5, 8))):
+        where = things[:: things.shape[0] // one.shape[1], :: things.shape[1] // one.shape[2]]
+        for k in channels:  # all that changes its sign in the mirror: normal, centre, box
+            assert np.corrcoef(one[k][where], other[k][where])[0, 1] > 0.5
+    assert np.corrcoef(seen.field[1].ravel(), back.field[1].ravel())[0, 1] > 0.5
+    assert abs(seen.lens[1] - back.lens[1]) < 0.15

@@ -1,11 +1,10 @@
-"""A camera's own perspective field gives the camera back, and noise on it averages out."""
+"""A camera's own perspective field gives its up direction back, and noise on it averages out."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.pointmaps.perspective_field import fit_camera
+from worker.pointmaps.perspective_field import fit_up
 
 
 def field(width: int, height: int, log_focal: float, up: np.ndarray, columns: int = 64):
@@ -32,25 +31,22 @@ shapes = st.sampled_from([(1280, 720), (720, 1280), (1600, 670)])
 
 @settings(max_examples=25, deadline=None)
 @given(cameras, shapes)
-def test_a_true_field_gives_its_camera_back(camera, shape):
+def test_a_true_field_gives_its_up_back(camera, shape):
     log_focal, pitch, roll = camera
     up = up_of(pitch, roll)
-    found, fitted = fit_camera(*field(*shape, log_focal, up), *shape, log_focal + 0.2, up_of(pitch + 0.1, roll - 0.1),
-                               trust=10)  # fmt: skip
-    assert found == pytest.approx(log_focal, abs=0.01) and apart(fitted, up) < 0.1
+    fitted = fit_up(*field(*shape, log_focal, up), *shape, log_focal, up_of(pitch + 0.2, roll - 0.2))
+    assert apart(fitted, up) < 0.1
 
 
-def test_noise_averages_out_and_a_wrong_start_is_left():
+def test_noise_averages_out_and_what_is_read_all_wrong_is_left():
     rng, up = np.random.default_rng(0), up_of(-0.3, 0.05)
     elevation, seen = field(1280, 720, 0.1, up)
     elevation += rng.normal(0, 0.05, elevation.shape).astype(np.float32)
     seen += rng.normal(0, 0.05, seen.shape).astype(np.float32)
-    elevation[:6] = 0.9  # one part of the picture is read all wrong
-    found, fitted = fit_camera(elevation, seen, 1280, 720, 0.3, up_of(-0.2, 0.0), trust=10)
-    assert found == pytest.approx(0.1, abs=0.06) and apart(fitted, up) < 1.5
+    elevation[:6] = 0.9
+    assert apart(fit_up(elevation, seen, 1280, 720, 0.1, up_of(-0.2, 0.0)), up) < 0.7
 
 
-def test_a_known_lens_is_kept():
+def test_a_wrong_lens_costs_little():
     up = up_of(-0.3, 0.05)
-    found, fitted = fit_camera(*field(1280, 720, 0.1, up), 1280, 720, 0.4, up, focal_known=True)
-    assert found == 0.4 and apart(fitted, up) < 8
+    assert apart(fit_up(*field(1280, 720, 0.1, up), 1280, 720, 0.3, up), up) < 6

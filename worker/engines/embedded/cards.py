@@ -48,7 +48,7 @@ CARDS = (
         (
             WeightFile(
                 "geometry.onnx",
-                18_082_666,
+                18_382_353,
                 "a241edb355a977b4a0067bd049b17fb4222f5a5c8d6e1aa9b0c3b54bd67d9c4e",
                 "shipped",
             ),

@@ -7,6 +7,7 @@ network itself expects large errors, the layout preview is given instead, and th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -21,23 +22,46 @@ from worker.errors import EngineUnavailable
 from worker.formats.pointmap import intrinsics_from_hfov, pixel_rays
 from worker.pointmaps.edge_upsampling import upsample, upsample_probability, without_specks
 from worker.pointmaps.floor import scale_by_floor
+from worker.pointmaps.perspective_field import fit_up
 from worker.pointmaps.upright import gravity_from_lines
 
 WEIGHTS = Path(__file__).parent / "weights" / "geometry.onnx"
 WEIGHTS_SHA256 = "a241edb355a977b4a0067bd049b17fb4222f5a5c8d6e1aa9b0c3b54bd67d9c4e"
-# The picture is read at two sizes and both answers averaged: each errs a little less than either alone.
-LONG_SIDES = (512, 640)
+# The picture is read at two sizes, once in the mirror, and the answers averaged: they err less than either alone.
+LONG_SIDE, LARGER_SIDE = 512, 640
 CLOSE_LOOK = 896  # for instances alone: small things come apart, while depth and lens get no better
-# On real photos the network is surer of the lens than it should be: a quarter of the way to what most pictures are
-# taken with (60 degrees over the long side) errs less in the mean (8 degrees instead of 10).
-LENS_TRUST = 0.75
+# On real photos the network is surer of the lens than it should be: part of the way to what most pictures are taken
+# with (60 degrees over the long side) errs less in the mean (8 degrees instead of 11).
+LENS_TRUST = 0.6
 USUAL_FOV_DEG = 60.0
 HFOV_RANGE = (15.0, 115.0)
 FAR = 40.0  # farthest depth, in medians
 DOUBTFUL = 0.6  # median expected error of log depth above which the picture is left to the layout preview
 SKY_BELOW = 0.08  # sky reaches at most this far (slope) under the horizon
+OUTPUTS = ["log_disparity", "dense", "lens", "coarse"]
 BLANK = 3.0  # standard deviation of the picture below which there is nothing to read
 CLASSES = (SurfaceClass.OBJECT, SurfaceClass.STUFF, SurfaceClass.SKY, SurfaceClass.PERSON)  # the network's order
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the network says of the picture at one size (h, w); maps and directions as seen, never mirrored."""
+
+    small: U8  # the picture itself
+    log_disparity: F32  # (h, w)
+    dense: F32  # (11, h/4, w/4): normal 3, class 4, centre offset 2, boundary, log spread
+    lens: F32  # (4,): log(focal length / diagonal), up
+    field: F32  # (3, h/8, w/8): sine of the elevation, the way up in the picture
+    box: F32  # (10, h/8, w/8): worker/pointmaps/object_box.py
+
+    def mirrored(self) -> Reading:
+        dense, lens, field = self.dense[..., ::-1].copy(), self.lens.copy(), self.field[..., ::-1].copy()
+        box = self.box[..., ::-1].copy()
+        dense[[0, 7]] *= -1  # normal x, offset x
+        lens[1] *= -1
+        field[1] *= -1
+        box[[1, 5, 8]] *= -1  # all that is odd in `right`
+        return Reading(self.small[:, ::-1].copy(), self.log_disparity[:, ::-1].copy(), dense, lens, field, box)
 
 
 def network_size(height: int, width: int, long_side: int) -> tuple[int, int]:
@@ -60,10 +84,10 @@ class LearnedGeometry:
     def run(self, request: GeometryRequest, progress: Progress) -> GeometryResult:
         image = request.image
         height, width = image.shape[:2]
-        passes = [self._infer(image, side) for side in LONG_SIDES]
-        small, _, dense, _ = passes[-1]
-        log_disparity = _mean_of_maps([p[1] for p in passes])
-        lens = np.mean([p[3] for p in passes], axis=0)
+        passes = [self._read(image, LONG_SIDE), self._read(image[:, ::-1], LARGER_SIDE).mirrored()]
+        small, dense = passes[-1].small, passes[-1].dense
+        log_disparity = _mean_of_maps([p.log_disparity for p in passes])
+        lens = np.mean([p.lens for p in passes], axis=0)
         progress(0.5)
         expected_error = np.exp(np.clip(dense[10], -5, 2))
         here = _softmax(dense[3:7])[2] < 0.5  # nothing is learnt of the error in the sky
@@ -75,7 +99,7 @@ class LearnedGeometry:
 
         hfov = request.hfov_deg or float(np.clip(_hfov(lens[0], height, width), *HFOV_RANGE))
         intrinsics = intrinsics_from_hfov(width, height, hfov)
-        gravity = _gravity(lens[1:4], image, intrinsics)
+        gravity = _gravity(_up(lens[1:4], passes, intrinsics, width, height), image, intrinsics)
         probability = _class_probability(dense[3:7])
         rays = pixel_rays(height, width, intrinsics)
         sky = _sky(probability[2], log_disparity, image) & (rays @ gravity.astype(np.float32) < SKY_BELOW)
@@ -111,18 +135,20 @@ class LearnedGeometry:
             ground_plane=ground,
             normals=normals,
             classes=classes,
-            instances=_instances([p[2] for p in passes], self._infer(image, CLOSE_LOOK)[2], classes),
+            instances=_instances([p.dense for p in passes], self._read(image, CLOSE_LOOK).dense, classes),
+            box_votes=passes[-1].box,
             notices=[EngineNotice("geometry.small_network")],
         )
 
-    def _infer(self, image: U8, long_side: int) -> tuple[U8, F32, F32, F32]:
-        """The picture at network size, log disparity (h, w), the dense maps (11, h/4, w/4) and the lens values (4,)."""
+    def _read(self, image: U8, long_side: int) -> Reading:
         size = network_size(image.shape[0], image.shape[1], long_side)
         shrink = size[0] < image.shape[0]
         small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
         blob = np.ascontiguousarray(small.transpose(2, 0, 1)[None], np.float32)
-        log_disparity, dense, lens = self._session.run(["log_disparity", "dense", "lens"], {"image": blob})
-        return np.asarray(small, np.uint8), log_disparity[0, 0], dense[0], lens[0]
+        log_disparity, dense, lens, coarse = self._session.run(OUTPUTS, {"image": blob})
+        return Reading(
+            np.asarray(small, np.uint8), log_disparity[0, 0], dense[0], lens[0], coarse[0, :3], coarse[0, 3:]
+        )
 
 
 def _instances(passes: list[F32], close: F32, classes: U8) -> np.ndarray:
@@ -179,13 +205,19 @@ def _to_size(values: F32, width: int, height: int) -> F32:
     return np.asarray(cv2.resize(values.astype(np.float32), size, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def _gravity(up: F32, image: U8, intrinsics: F32) -> F64:
+def _up(given: F32, passes: list[Reading], intrinsics: F32, width: int, height: int) -> F64:
+    """Unit vector up: the perspective fields', from the network's one answer for the whole picture."""
+    log_focal = float(np.log(intrinsics[0, 0] / np.hypot(width, height)))
+    length = float(np.linalg.norm(given))
+    start = np.asarray(given, np.float64) / length if length > 1e-3 else np.array([0.0, -1.0, 0.0])
+    up = np.mean([fit_up(p.field[0], p.field[1:], width, height, log_focal, start) for p in passes], axis=0)
+    return np.asarray(up / np.linalg.norm(up), np.float64)
+
+
+def _gravity(up: F64, image: U8, intrinsics: F32) -> F64:
     """Unit vector down. Upright edges are sharper than the network where there are enough and both roughly agree."""
-    down = -np.asarray(up, np.float64)
-    length = float(np.linalg.norm(down))
-    down = down / length if length > 1e-3 else np.array([0.0, 1.0, 0.0])
     lines = gravity_from_lines(image, intrinsics)
-    return lines if lines is not None and float(lines @ down) > np.cos(np.radians(6)) else down
+    return lines if lines is not None and float(-lines @ up) > np.cos(np.radians(6)) else -up
 
 
 def _sky(probability: F32, log_disparity: F32, image: U8) -> Bool:

@@ -55,7 +55,8 @@ CARDS = (
         entry="worker.engines.trellis.engine:Trellis",
         weights=(*WEIGHTS, SETTINGS),
         devices=("cuda", "cpu"),
-        # on an H100 20,000 voxels take 6.6, 2.9, 2.4 and 2.3 GB (bench/results/trellis.json); 32,000 about 1 GB more
+        # on an H100 20,000 voxels take 6.6, 2.9, 2.4 and 2.3 GB (bench/results/trellis.json); 32,000 about 1 GB more;
+        # CUDA graphs at most 7.1, 3.4 and 2.6 GB (trellis_graphs.json), of the first two 0.5 the bench's own
         memory_mb={"full": 8192, "sequential": 4096, "low": 3584, "gaussians": 3072, "cpu": 10240},
         tier_devices={
             "full": ("cuda",),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import trimesh
@@ -119,6 +121,42 @@ def test_a_shattered_surface_is_told_and_bounded(monkeypatch):
     baked = _bake(trimesh.util.concatenate(pieces))
     assert [(n.code, n.params["pieces"], n.degraded) for n in baked.notices] == [("props.shattered", 40, True)]
     assert len(_welded(baked.mesh).split(only_watertight=False)) == 20
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_open_edges_are_those_without_one_partner(seed):
+    """Held against counting; few vertices, so that edges are run through several times."""
+    rng = np.random.default_rng(seed)
+    faces = np.array([rng.permutation(12)[:3] for _ in range(int(rng.integers(1, 60)))], np.int32)
+    surface = reduce.Surface(rng.random((12, 3)).astype(np.float32), faces)
+    edges = [(int(a), int(b)) for face in faces for a, b in zip(face, np.roll(face, -1), strict=True)]
+    count = Counter(edges)
+    assert surface.open_edges.tolist() == [count[b, a] != 1 for a, b in edges]
+
+
+def test_a_tidied_surface_knows_its_open_edges():
+    ball, speck = _ball(3), _ball(1, 0.0001)
+    ball.update_faces(np.arange(len(ball.faces)) % 50 != 0)
+    both = trimesh.util.concatenate([speck, ball])
+    tidied = reduce.tidy(reduce.Surface(np.asarray(both.vertices, np.float32), np.asarray(both.faces, np.int32)))
+    assert 0 < len(tidied.faces) < len(both.faces)
+    fresh = reduce.Surface(tidied.vertices, tidied.faces)
+    assert tidied.open_edges.any() and (tidied.open_edges == fresh.open_edges).all()
+
+
+def test_a_reduction_that_stops_short_is_not_tried_more_mildly(monkeypatch):
+    """On millions of triangles every try is seconds."""
+    tried = []
+
+    def simplify(vertices, faces, target_count, agg):
+        tried.append(agg)
+        return vertices, faces[: target_count if agg >= 5 else 2 * target_count]
+
+    monkeypatch.setattr(reduce.fast_simplification, "simplify", simplify)
+    ball = _ball(3)
+    surface = reduce.Surface(np.asarray(ball.vertices, np.float32), np.asarray(ball.faces, np.int32))
+    assert len(reduce.simplified(surface, 500).faces) == 500
+    assert tried == [3, 5]
 
 
 def test_a_jagged_surface_is_unwrapped_triangle_by_triangle():

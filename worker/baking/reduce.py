@@ -68,9 +68,9 @@ class Surface:
         count = len(self.vertices)
         start, end = self.faces.astype(np.int64).ravel(), self.faces[:, [1, 2, 0]].astype(np.int64).ravel()
         there, back = start * count + end, end * count + start
-        ordered = np.sort(there)
-        first, last = np.searchsorted(ordered, back, "left"), np.searchsorted(ordered, back, "right")
-        return last - first != 1
+        ordered = np.append(np.sort(there), (-1, -1))
+        first = np.searchsorted(ordered[:-2], back)
+        return (ordered[first] != back) | (ordered[first + 1] == back)
 
     def welded(self) -> Surface:
         """Vertices in exactly one place become one; faces that lose their area by it go."""
@@ -111,7 +111,10 @@ def tidy(surface: Surface) -> Surface:
         kept[:] = True
     if kept.sum() > SHATTERED:
         kept &= area >= np.sort(area[kept])[-SHATTERED]
-    found = surface if kept.all() else surface.part(kept[piece])
+    found = surface
+    if not kept.all():
+        found = surface.part(kept[piece])
+        found.open_edges = surface.open_edges[np.repeat(kept[piece], 3)]  # no edge has its partner in another piece
     found.pieces = pieces
     return found
 
@@ -132,12 +135,16 @@ def simplified(surface: Surface, triangles: int) -> Surface:
     if len(surface.faces) <= triangles:
         return Surface(surface.vertices, surface.faces)
     best: Surface | None = None
+    too_mild = 0
     for eagerness in _EAGERNESS:
+        if eagerness <= too_mild:  # seconds each on a dense surface
+            continue
         vertices, faces = fast_simplification.simplify(
             surface.vertices, surface.faces, target_count=triangles, agg=eagerness
         )
         found = Surface(np.asarray(vertices, np.float32), np.asarray(faces, np.int32))
         fits = len(found.faces) <= triangles
+        too_mild = too_mild if fits else max(too_mild, eagerness)
         if fits and (found.closed or not surface.closed):
             return found
         if best is None or (fits, -found.open_edges.sum()) > (len(best.faces) <= triangles, -best.open_edges.sum()):

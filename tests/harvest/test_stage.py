@@ -10,7 +10,7 @@ from PIL import Image
 from tests.harvest.conftest import still_with_things
 from worker.engines.contract import HarvestRequest, HarvestResult, MaskProposal
 from worker.engines.embedded import CARDS, saliency
-from worker.engines.embedded.harvest import EmbeddedHarvest, _drawn_to_edges
+from worker.engines.embedded.harvest import EmbeddedHarvest, _drawn_to_edges, _own_holes
 from worker.engines.embedded.people import detect_people
 from worker.errors import EngineUnavailable
 from worker.session.harvest import HarvestManifest
@@ -173,3 +173,16 @@ def test_a_networks_stepped_mask_follows_the_pictures_edges() -> None:
     blocks = np.kron(disc[4::8, 4::8], np.ones((8, 8))).astype(bool)
     drawn = _drawn_to_edges(image, blocks)
     assert np.count_nonzero(drawn ^ disc) < 0.4 * np.count_nonzero(blocks ^ disc)
+
+
+def test_a_hole_of_the_same_thing_is_filled_and_a_view_through_it_is_not():
+    mask = np.zeros((120, 160), bool)
+    mask[20:100, 20:140] = True
+    mask[40:60, 40:60] = mask[40:60, 90:110] = False
+    mask[50, 20:40] = False  # a crack from the outside into the first
+    things = np.where(mask, 7, 0).astype(np.int32)
+    things[40:60, 40:60] = 7  # its own seat
+    things[40:60, 90:110] = 9  # another thing, seen through it
+    holes = _own_holes(mask, things)
+    assert holes[42:58, 42:58].all() and not holes[:, 85:].any() and not (holes & mask).any()
+    assert not _own_holes(mask, np.zeros_like(things)).any()

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.ndimage import binary_fill_holes
 
-from worker.arrays import F32, U8, Bool
+from worker.arrays import F32, I32, U8, Bool
 from worker.engines.contract import (
     EngineNotice,
     HarvestRequest,
@@ -73,6 +74,11 @@ class EmbeddedHarvest:
             candidates += self._second_look(image, candidate)
             progress(0.7 + 0.25 * (done + 1) / SECOND_LOOKS)
 
+        if request.instances is not None:
+            numbers = request.instances.astype(np.float32)
+            things = np.asarray(cv2.resize(numbers, size, interpolation=cv2.INTER_NEAREST), np.int32)
+            for candidate in candidates:
+                candidate.mask = candidate.mask | _own_holes(candidate.mask, things)
         people = detect_people(image)
         person = _person_map(request, size)
         proposals = [MaskProposal(mask, score, "roi") for mask, score in rois]
@@ -137,6 +143,21 @@ class EmbeddedHarvest:
         if cut.sum() > 0.1 * w * h:
             return cut, 0.9
         return inside, 0.5
+
+
+def _own_holes(mask: Bool, things: I32) -> Bool:
+    """Holes, also with a crack to the outside, that the geometry engine calls the same thing as the mask around them.
+
+    A seat in the sun is not salient, yet part of its chair; what is seen between the bars of its back is not.
+    """
+    crack = 2 * max(1, round(max(mask.shape) * STEP / 2)) + 1
+    closed = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((crack, crack), np.uint8))
+    own, found = int(np.bincount(things[mask]).argmax()) if mask.any() else 0, np.zeros_like(mask)
+    if own:
+        for hole in _components((binary_fill_holes(closed) & ~mask).astype(np.float32), 0.5, 9):
+            if np.bincount(things[hole]).argmax() == own:
+                found |= hole
+    return found
 
 
 def _coarseness(candidate: _Candidate) -> float:

@@ -358,6 +358,10 @@ class Bench:
         }
         if self.args.checkout:
             plan["parity"] = self.parities
+        self.carry_out(plan, "trellis.json")
+
+    def carry_out(self, plan: dict[str, Callable[[], Any]], file: str) -> None:
+        """Each part by itself; one that fails is told and left. What is known goes to `file` in $OUT after each."""
         for name, part in plan.items():
             if self.args.only and name not in self.args.only:
                 continue
@@ -370,11 +374,8 @@ class Bench:
                 traceback.print_exc()
                 self.results[name] = "failed"
             print(f"{name}: {json.dumps(self.results[name])}  [{time.perf_counter() - start:.1f} s]", flush=True)
-            self.write()
-
-    def write(self) -> None:
-        out = Path(os.environ.get("OUT", "."))
-        (out / "trellis.json").write_text(json.dumps(self.results, indent=1) + "\n", "utf-8")
+            out = Path(os.environ.get("OUT", "."))
+            (out / file).write_text(json.dumps(self.results, indent=1) + "\n", "utf-8")
 
 
 def main() -> None:

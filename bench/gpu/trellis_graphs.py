@@ -13,14 +13,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
-import json
-import os
 import shutil
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -253,20 +249,7 @@ class GraphBench(Bench):
             "refused": self.refused,  # near the end: what it leaves is what it asks
             "tier low": lambda: self.props("low"),
         }
-        for name, part in plan.items():
-            if self.args.only and name not in self.args.only:
-                continue
-            start = time.perf_counter()
-            self.clear()
-            try:
-                with torch.no_grad():
-                    self.results[name] = part()
-            except Exception:
-                traceback.print_exc()
-                self.results[name] = "failed"
-            print(f"{name}: {json.dumps(self.results[name])}  [{time.perf_counter() - start:.1f} s]", flush=True)
-            out = Path(os.environ.get("OUT", "."))
-            (out / "trellis_graphs.json").write_text(json.dumps(self.results, indent=1) + "\n", "utf-8")
+        self.carry_out(plan, "trellis_graphs.json")
 
 
 def main() -> None:

@@ -57,7 +57,7 @@ def evaluate(
     long_side: int = LONG_SIDE,
     sheet: Path | None = None,
 ) -> dict[str, dict[str, float]]:
-    """`predict` maps (1,3,H,W) float32 sRGB 0-255 to the network's three outputs. Returns measures per photo."""
+    """`predict` maps (1,3,H,W) float32 sRGB 0-255 to depth, dense maps and lens. Returns measures per photo."""
     data, out, tiles = np.load(photos), {}, []
     for name in data["names"]:
         rgb, depth, fov = data[f"rgb_{name}"], data[f"d_{name}"].astype(np.float64), float(data[f"fov_{name}"])
@@ -127,7 +127,7 @@ def onnx_predictor(path: Path, threads: int = 2) -> Callable[[np.ndarray], tuple
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda x: tuple(session.run(None, {"image": x}))
+    return lambda x: tuple(session.run(["log_disparity", "dense", "lens"], {"image": x}))
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import torch
 from checkpoint import load
-from model import GeometryNet
+from model import OUTPUTS, GeometryNet
 from onnx import TensorProto, helper, numpy_helper
 
 
@@ -66,7 +66,7 @@ def main() -> None:
         (image,),
         str(args.onnx),
         input_names=["image"],
-        output_names=["log_disparity", "dense", "lens", "coarse"],
+        output_names=list(OUTPUTS),
         dynamic_axes={
             "image": sizes,
             "log_disparity": sizes,

@@ -32,6 +32,7 @@ STAGES = (
     (1, 3, 1, 6, 352),
 )
 TAPS = (0, 1, 2, 4, 6)
+OUTPUTS = ("log_disparity", "dense", "lens", "coarse")  # in the order of `GeometryNet.forward`
 
 
 class MBConv(nn.Module):

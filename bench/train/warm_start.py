@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from model import GeometryNet
+from model import OUTPUTS, GeometryNet
 from onnx import numpy_helper
 from torch import Tensor, nn
 
@@ -156,7 +156,7 @@ def main() -> None:
     with torch.no_grad():
         after = net(probe)
     given = session.run(None, {"image": probe.numpy()})
-    for name, a, b, c in zip(("log_disparity", "dense", "lens"), before, after, given, strict=True):
+    for name, a, b, c in zip(OUTPUTS, before, after, given, strict=True):
         print(f"{name}: to the file {np.abs(b.numpy() - c).max():.2e}, by settling {(a - b).abs().max():.2e}")
     save(net, args.out, 0)
 

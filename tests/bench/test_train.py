@@ -93,6 +93,21 @@ def test_the_shipped_file_holds_every_weight_of_the_network() -> None:
             assert found[name]["weight"].size == module.weight.numel(), name
 
 
+def test_the_shipped_file_answers_as_the_scripts_ask() -> None:
+    torch = pytest.importorskip("torch")
+    import onnxruntime
+    from evaluate import onnx_predictor
+    from model import OUTPUTS, GeometryNet
+
+    session = onnxruntime.InferenceSession(str(SHIPPED), providers=["CPUExecutionProvider"])
+    assert tuple(o.name for o in session.get_outputs()) == OUTPUTS
+    picture = np.full((1, 3, 64, 96), 100, np.float32)
+    with torch.no_grad():
+        assert len(GeometryNet().eval()(torch.from_numpy(picture))) == len(OUTPUTS)
+    log_disparity, dense, lens = onnx_predictor(SHIPPED)(picture)
+    assert log_disparity.shape == (1, 1, 64, 96) and dense.shape == (1, 11, 16, 24) and lens.shape == (1, 4)
+
+
 def test_the_clock_is_a_share_of_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("PIL")

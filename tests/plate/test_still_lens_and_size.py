@@ -154,21 +154,26 @@ def test_all_black_is_a_still(tmp_path):
     assert result.record.crop == (0, 0, 320, 240) and "plate.blank" in codes(result)
 
 
-@given(st.integers(0, 300), st.integers(0, 200), st.integers(1, 400), st.integers(1, 300))
-def test_boxes_follow_crop_and_scale(x, y, w, h):
-    record = InputRecord(
+def halved(width: int, height: int, crop: tuple[int, int, int, int]) -> InputRecord:
+    """A still of which `crop` is kept at half its size."""
+    return InputRecord(
         name="a",
         sha256="0",
         bytes=1,
         format="PNG",
-        width=400,
-        height=300,
+        width=width,
+        height=height,
         mode="RGB",
         bit_depth=8,
         color_space="sRGB",
-        crop=(40, 30, 320, 240),
+        crop=crop,
         scale=0.5,
     )
+
+
+@given(st.integers(0, 300), st.integers(0, 200), st.integers(1, 400), st.integers(1, 300))
+def test_boxes_follow_crop_and_scale(x, y, w, h):
+    record = halved(400, 300, (40, 30, 320, 240))
     box = record.to_still_box((x, y, w, h))
     overlap = min(x + w, 360) > max(x, 40) and min(y + h, 270) > max(y, 30)
     assert (box is not None) == overlap
@@ -179,18 +184,6 @@ def test_boxes_follow_crop_and_scale(x, y, w, h):
 
 
 def test_boxes_of_a_reduced_still():
-    record = InputRecord(
-        name="a",
-        sha256="0",
-        bytes=1,
-        format="PNG",
-        width=4000,
-        height=2000,
-        mode="RGB",
-        bit_depth=8,
-        color_space="sRGB",
-        crop=(0, 100, 4000, 1800),
-        scale=0.5,
-    )
+    record = halved(4000, 2000, (0, 100, 4000, 1800))
     assert record.to_still_box((100, 300, 200, 100)) == (50, 100, 100, 50)
     assert record.to_still_box((3900, 1700, 900, 900)) == (1950, 800, 50, 100)

@@ -109,6 +109,7 @@ def run(ctx: StageContext) -> StageResult:
     relief = pointmap is not None and not ctx.session.stages["geometry"].degraded
     if manifest.props and not relief:
         ctx.warn("props.guessed_depth")
+    still = read_rgb(ctx.folder.still) if manifest.props and ctx.folder.still.is_file() else None
     built: dict[str, Any] = {}
     failed: dict[str, tuple[str, str]] = {}
     outputs = []
@@ -116,7 +117,7 @@ def run(ctx: StageContext) -> StageResult:
     for number, prop in enumerate(manifest.props):
         started = time.perf_counter()
         try:
-            request, box_facts = _request(ctx, manifest, prop, pointmap, relief)
+            request, box_facts = _request(ctx, manifest, prop, still, pointmap, relief)
             with MemoryMeter() as meter:
                 result: PropResult = ctx.run_engine(request, number / count, (number + 0.8) / count)
             _stand_on_origin(result)
@@ -150,7 +151,12 @@ def run(ctx: StageContext) -> StageResult:
 
 
 def _request(
-    ctx: StageContext, manifest: HarvestManifest, prop: HarvestedProp, pointmap: Pointmap | None, relief: bool
+    ctx: StageContext,
+    manifest: HarvestManifest,
+    prop: HarvestedProp,
+    still: U8 | None,
+    pointmap: Pointmap | None,
+    relief: bool,
 ) -> tuple[PropRequest, dict[str, Any]]:
     """What the engine gets, and what became of the thing's box."""
     x, y, width, height = prop.crop_box
@@ -184,7 +190,7 @@ def _request(
         truncated=prop.truncated,
         occluded=prop.occluded,
         object_box=object_box,
-        still=read_rgb(ctx.folder.still) if ctx.folder.still.is_file() else None,
+        still=still,
         still_points=None if pointmap is None else pointmap.points,
         still_mask=None if pointmap is None else pointmap.mask,
     )

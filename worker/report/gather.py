@@ -47,6 +47,7 @@ FIGURES: dict[str, tuple[str, str, str]] = {
     "key_confidence": ("key light confidence", "主光置信度", "{:.2f}"),
     "crop_score": ("crop quality", "抠图质量", "{:.2f}"),
     "iou": ("engine's own silhouette IoU", "引擎自身轮廓交并比", "{:.2f}"),
+    "in_box": ("keeps to its box", "符合包围盒", "{:.0%}"),
     "silhouette_iou": ("silhouette IoU", "轮廓交并比", "{:.2f}"),
 }
 

@@ -194,7 +194,7 @@ def test_votes_make_two_things() -> None:
     objects = np.zeros((64, 96), bool)
     objects[20:50, 10:40] = objects[15:45, 55:85] = True
     left = np.mgrid[:64, :96][1] < 48
-    labels = instances_from_votes([view(objects, np.where(left, 25, 70), np.where(left, 35, 30))])
+    labels = instances_from_votes([view(objects, np.where(left, 25, 70), np.where(left, 35, 30))])[0]
     assert labels.max() == 2 and (labels[objects] > 0).all() and not labels[~objects].any()
     assert len(np.unique(labels[20:50, 10:40])) == len(np.unique(labels[15:45, 55:85])) == 1
 
@@ -202,15 +202,15 @@ def test_votes_make_two_things() -> None:
 def test_a_piece_without_an_outline_is_no_thing() -> None:
     objects = np.zeros((64, 96), bool)
     objects[20:50, 10:40] = True
-    assert instances_from_votes([view(objects, np.array(25), np.array(35), boundary=0.3)]).max() == 0
+    assert instances_from_votes([view(objects, np.array(25), np.array(35), boundary=0.3)])[0].max() == 0
 
 
 def test_votes_that_do_not_meet_in_the_middle_make_no_thing() -> None:
     """A part of something larger: its votes point far beside it."""
     objects = np.zeros((64, 96), bool)
     objects[30:40, 10:20] = True
-    assert instances_from_votes([view(objects, np.array(15), np.array(35))]).max() == 1
-    assert instances_from_votes([view(objects, np.array(21), np.array(41))]).max() == 0
+    assert instances_from_votes([view(objects, np.array(15), np.array(35))])[0].max() == 1
+    assert instances_from_votes([view(objects, np.array(21), np.array(41))])[0].max() == 0
 
 
 def test_the_view_whose_votes_meet_wins() -> None:
@@ -223,8 +223,9 @@ def test_the_view_whose_votes_meet_wins() -> None:
     small = view(joined, undecided, np.array(17))
     middle = np.where(np.mgrid[:64, :96][1] < 50, 35, 66)
     large = view(objects, middle, np.array(35))
-    assert instances_from_votes([small]).max() == 1
-    labels = instances_from_votes([small, large])
+    assert instances_from_votes([small])[0].max() == 1
+    labels, readings = instances_from_votes([small, large])
+    assert readings.shape == (2, 64, 96) and len(np.unique(readings[0])) == 2 and len(np.unique(readings[1])) == 3
     assert labels.shape == (64, 96) and labels[35, 35] != labels[35, 66] and labels[35, 35] > 0 < labels[35, 66]
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plyfile import PlyData
 
-from worker.engines.contract import GeometryRequest
+from worker.engines.contract import GeometryRequest, HarvestRequest
 from worker.engines.embedded.layout import LayoutPreview
 from worker.errors import StageError
 from worker.formats.pointmap import intrinsics_from_hfov, read_pointmap
@@ -19,7 +19,7 @@ from worker.pointmaps.floor import CAMERA_HEIGHT
 from worker.pointmaps.upright import gravity_from_lines
 from worker.session.model import InputRecord, Lens
 from worker.session.options import Options
-from worker.stages import geometry
+from worker.stages import geometry, harvest
 
 
 def preview(image: np.ndarray, hfov_deg: float | None = None):
@@ -149,6 +149,10 @@ def too_few_votes(result) -> None:
     result.box_votes = np.zeros((9, 4, 6), np.float32)
 
 
+def flat_readings(result) -> None:
+    result.instance_readings = np.zeros(result.mask.shape, np.int32)
+
+
 def votes_of_nothing(result) -> None:
     result.box_votes = np.full((10, 4, 6), np.nan, np.float32)
 
@@ -160,6 +164,7 @@ def votes_of_nothing(result) -> None:
         (not_a_number, "engine.not_finite"),
         (too_small, "geometry.wrong_shape"),
         (too_few_votes, "geometry.wrong_shape"),
+        (flat_readings, "geometry.wrong_shape"),
         (votes_of_nothing, "engine.not_finite"),
     ],
 )
@@ -168,6 +173,24 @@ def test_stage_refuses_bad_maps(street, make_context, damage, code) -> None:
     with pytest.raises(StageError) as caught:
         geometry.run(ctx)
     assert caught.value.code == code and not ctx.folder.pointmap.exists()
+
+
+@pytest.mark.parametrize("read", [0, 2])
+def test_readings_of_instances_reach_the_harvest(street, make_context, read: int) -> None:
+    def speak(result) -> None:
+        result.instances = np.ones(result.mask.shape, np.int32)
+        result.classes = np.zeros(result.mask.shape, np.uint8)
+        result.instance_readings = np.arange(read * 24, dtype=np.int64).reshape(read, 4, 6) if read else None
+
+    ctx = make_context(street, Crooked(speak), geometry.NOTICES)
+    geometry.run(ctx)
+    request = HarvestRequest(np.zeros((4, 6, 3), np.uint8), [], 8)
+    harvest._add_segmentation(ctx, request)
+    assert request.instances is not None and request.instances.max() == 1
+    if read:
+        assert request.instance_readings.dtype == np.int32 and request.instance_readings.max() == 47
+    else:
+        assert request.instance_readings is None
 
 
 def test_box_votes_reach_the_folder(street, make_context) -> None:

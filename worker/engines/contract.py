@@ -73,6 +73,8 @@ class GeometryResult:
     normals: F32 | None = None  # (H, W, 3) unit, facing the camera
     classes: U8 | None = None  # (H, W) SurfaceClass
     instances: I32 | None = None  # (H, W), 0 = none
+    # Beside `instances`: (k, h, w) over the whole still, 0 = none, by each of k readings, which may disagree.
+    instance_readings: I32 | None = None
     box_votes: F32 | None = None  # (10, h, w) over the whole still: worker/pointmaps/object_box.py says what each tells
     tiles: int = 0  # how many tiles went into the depth
     quality: dict[str, float] = field(default_factory=dict)  # the engine's own figures, for the session's record
@@ -95,6 +97,7 @@ class HarvestRequest:
     ground_plane: tuple[F32, float, float] | None = None
     classes: U8 | None = None
     instances: I32 | None = None
+    instance_readings: I32 | None = None  # (k, h, w)
 
 
 @dataclass

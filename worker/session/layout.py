@@ -48,7 +48,8 @@ class SessionFolder:
 
     @property
     def segmentation(self) -> Path:
-        """Optional npz of the geometry engine: instances int32 HxW (0 = none), classes uint8 HxW (see contract)."""
+        """Optional npz of the geometry engine: instances int32 HxW (0 = none), classes uint8 HxW, and where it read the
+        still several times instance_readings int32 kxhxw (see contract)."""
         return self.root / "dust3r" / "segmentation.npz"
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -165,11 +165,12 @@ def requested_hfov(source: InputRecord) -> tuple[float | None, HfovSource | None
 def _check(ctx: StageContext, result: GeometryResult, image: U8) -> float:
     """Largest distance in pixels between a point's projection and its own pixel centre; raises on unusable maps."""
     height, width = image.shape[:2]
-    votes = result.box_votes
+    votes, readings = result.box_votes, result.instance_readings
     if (
         result.points.shape != (height, width, 3)
         or result.mask.shape != (height, width)
         or (votes is not None and (votes.ndim != 3 or len(votes) != VOTE_CHANNELS))
+        or (readings is not None and readings.ndim != 3)
     ):
         raise ctx.fail("geometry.wrong_shape")
     columns, squared = np.arange(width) + 0.5, 0.0
@@ -202,8 +203,11 @@ def _write_segmentation(path: Path, result: GeometryResult) -> None:
     instances: np.ndarray = result.instances if result.instances is not None else nothing
     classes: np.ndarray = result.classes if result.classes is not None else nothing
     instances, classes = instances.astype(np.int32, copy=False), classes.astype(np.uint8, copy=False)
+    arrays: dict[str, Any] = {"instances": instances, "classes": classes}
+    if result.instance_readings is not None:
+        arrays["instance_readings"] = result.instance_readings.astype(np.int32, copy=False)
     with replacing(path) as part, part.open("wb") as stream:
-        np.savez_compressed(stream, instances=instances, classes=classes)
+        np.savez_compressed(stream, **arrays)
 
 
 def depth_preview(depth: F32, mask: Bool) -> U8:

@@ -154,6 +154,7 @@ def _add_segmentation(ctx: StageContext, request: HarvestRequest) -> None:
     if ctx.folder.segmentation.is_file():
         with np.load(ctx.folder.segmentation, allow_pickle=False) as data:
             request.instances, request.classes = data["instances"], data["classes"]
+            request.instance_readings = data.get("instance_readings")
             request.sky = data["classes"] == SurfaceClass.SKY
 
 

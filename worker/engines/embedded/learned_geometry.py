@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from worker.arrays import F32, F64, U8, Bool
+from worker.arrays import F32, F64, I32, U8, Bool
 from worker.engines.contract import EngineNotice, GeometryRequest, GeometryResult, Progress, SurfaceClass
 from worker.engines.embedded.layout import LayoutPreview
 from worker.engines.embedded.shipped_network import open_network
@@ -112,6 +112,7 @@ class LearnedGeometry:
         progress(0.8)
 
         normals = _normals(dense[:3], rays)
+        instances, readings = _instances([p.dense for p in passes], self._read(image, CLOSE_LOOK).dense, classes)
         confidence = _to_size(np.exp(-expected_error / 0.25), width, height) * ~sky
         shape = (rays * depth[..., None]).astype(np.float64)
         scale, basis, ground = scale_by_floor(
@@ -135,7 +136,8 @@ class LearnedGeometry:
             ground_plane=ground,
             normals=normals,
             classes=classes,
-            instances=_instances([p.dense for p in passes], self._read(image, CLOSE_LOOK).dense, classes),
+            instances=instances,
+            instance_readings=readings,
             box_votes=passes[-1].box,
             notices=[EngineNotice("geometry.small_network")],
         )
@@ -151,14 +153,15 @@ class LearnedGeometry:
         )
 
 
-def _instances(passes: list[F32], close: F32, classes: U8) -> np.ndarray:
-    """(H, W) int32 from the dense maps (11, h, w) at several sizes: centre votes, kept to the object class."""
+def _instances(passes: list[F32], close: F32, classes: U8) -> tuple[I32, I32]:
+    """(H, W) and each reading's own (3, h, w) from the dense maps (11, h, w) at several sizes: centre votes.
+
+    The first is kept to the object class.
+    """
     height, width = classes.shape
-    views = [_view([passes[0]]), _view(passes), _view([close])]
-    full = cv2.resize(
-        instances_from_votes(views).astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST
-    )
-    return np.where(classes == SurfaceClass.OBJECT, full, 0).astype(np.int32)
+    one, readings = instances_from_votes([_view([passes[0]]), _view(passes), _view([close])])
+    full = cv2.resize(one.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST)
+    return np.where(classes == SurfaceClass.OBJECT, full, 0).astype(np.int32), readings
 
 
 def _view(passes: list[F32]) -> View:

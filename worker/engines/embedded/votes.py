@@ -30,19 +30,25 @@ class View:
     boundary: F32
 
 
-def instances_from_votes(views: Sequence[View]) -> I32:
-    """One map (h, w) at the size of the largest view, 0 = none; of things that overlap the surer one wins."""
+def instances_from_votes(views: Sequence[View]) -> tuple[I32, I32]:
+    """One map (h, w) at the size of the largest view, 0 = none, in which of things that overlap the surer one wins;
+    and what each view says by itself (k, h, w)."""
     height, width = max((view.objects.shape for view in views), key=lambda shape: shape[0] * shape[1])
     result = np.zeros((height, width), np.int32)
-    things = sorted((thing for view in views for thing in _things(view)), key=lambda thing: thing[0])
+    readings = np.zeros((len(views), height, width), np.int32)
+    things = []
+    for view, reading in zip(views, readings, strict=True):
+        for scatter, mask in _things(view):
+            full = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
+            things.append((scatter, full))
+            reading[full] = len(things)
     number = 0
-    for _, mask in things:
-        full = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
+    for _, full in sorted(things, key=lambda thing: thing[0]):
         free = full & (result == 0)
         if free.sum() >= max(TAKEN * full.sum(), MIN_SHARE * free.size):
             number += 1
             result[free] = number
-    return result
+    return result, readings
 
 
 def _things(view: View) -> Iterator[tuple[float, Bool]]:

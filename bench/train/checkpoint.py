@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from model import GeometryNet
+from torch import nn
 
 PARTS = {"encoder": True, "heads": False}
 
 
-def save(net: GeometryNet, folder: Path, steps: int) -> None:
+def save(net: nn.Module, folder: Path, steps: int) -> None:
     """Each file replaces the last one whole, so that a run cut short leaves a usable checkpoint."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.half().cpu() if v.is_floating_point() else v.cpu() for k, v in net.state_dict().items()}
@@ -20,7 +20,7 @@ def save(net: GeometryNet, folder: Path, steps: int) -> None:
         (folder / f"weights_{name}.tmp").replace(folder / f"weights_{name}.pt")
 
 
-def load(net: GeometryNet, folder: Path, fresh: tuple[str, ...] = ()) -> int:
+def load(net: nn.Module, folder: Path, fresh: tuple[str, ...] = ()) -> int:
     """Returns the steps the checkpoint has behind it; raises ValueError where weights are missing.
 
     `fresh`: heads that may be missing and then start as they are.

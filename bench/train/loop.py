@@ -11,16 +11,14 @@ import copy
 import json
 import math
 import time
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from augment import cut, photograph
-from checkpoint import load, save
+from checkpoint import save
 from feeder import BATCH_AREA, SHAPES, Feeder
-from losses import total_loss
-from model import GeometryNet
 from render import Renderer
+from tasks import TASKS, Task
 from torch import Tensor
 
 SYNC = 16  # steps between looks at rank 0's clock
@@ -141,11 +139,10 @@ class Clock:
         return self.progress
 
 
-def trainable(net: GeometryNet, encoder_share: float) -> list[dict]:
-    """Parameter groups: the stem and first blocks stay as ImageNet made them, the rest of the encoder learns slowly."""
-    frozen = ["encoder._conv_stem", "encoder._bn0", *(f"encoder._blocks.{i}." for i in range(4))]
+def trainable(net: torch.nn.Module, frozen: tuple[str, ...], encoder_share: float) -> list[dict]:
+    """Parameter groups: what is `frozen` stays as it is, the rest of the encoder learns slowly."""
     for name, q in net.named_parameters():
-        q.requires_grad = not name.startswith(tuple(frozen)) and not ("encoder" in name and "_bn" in name)
+        q.requires_grad = not name.startswith(frozen) and not ("encoder" in name and "_bn" in name)
     named = [(n, q) for n, q in net.named_parameters() if q.requires_grad]
     return [
         {"params": [q for n, q in named if n.startswith("encoder")], "k": encoder_share},
@@ -167,14 +164,11 @@ def run(rank: int, ranks: int, meeting: str, begin: float, args: argparse.Namesp
     torch.manual_seed(args.seed * 64 + rank)
     renderer = Renderer(args.assets, str(device), args.kernels)
     pictures = Pictures(renderer, Feeder(renderer.stock, args.processes, args.render, args.seed, rank), args, rank)
-    net, steps = GeometryNet(), 0
-    if args.backbone:
-        net.load_backbone(str(args.backbone))
-    if args.resume:
-        steps = load(net, args.resume, tuple(args.fresh))
+    task: Task = TASKS[args.network]
+    net, steps = task.start(args)
     layout = torch.channels_last if args.layout == "channels_last" else torch.contiguous_format
     net = net.to(device, memory_format=layout)
-    groups = trainable(net, args.encoder_share)
+    groups = trainable(net, task.frozen, args.encoder_share)
     optimiser = torch.optim.AdamW(groups, lr=args.rate, weight_decay=0.02, betas=(0.9, 0.98), fused=cuda)
     average = Averager([q for g in groups for q in g["params"]], ranks)
     smooth = copy.deepcopy(net).eval()
@@ -197,9 +191,7 @@ def run(rank: int, ranks: int, meeting: str, begin: float, args: argparse.Namesp
         rate *= min(1, (local + 1) / args.warm)
         for group in optimiser.param_groups:
             group["lr"] = rate * group["k"]
-        with torch.autocast(device.type, torch.bfloat16, enabled=cuda):
-            out = net(image.contiguous(memory_format=layout))
-        loss, parts = total_loss(out, part)
+        loss, parts = task.loss(net, image.contiguous(memory_format=layout), part)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         parts["norm"] = average()
@@ -232,22 +224,9 @@ def run(rank: int, ranks: int, meeting: str, begin: float, args: argparse.Namesp
             save(smooth, args.out, steps)
     if rank == 0:
         save(smooth, args.out, steps)
-        show(smooth, image, part, args.out / "pictures.jpg")
+        task.show(smooth, image, part, args.out / "pictures.jpg")
         log.close()
     say(f"done after {time.time() - begin:.1f} s: {steps} steps", flush=True)
     pictures.feeder.pool.terminate()
     if ranks > 1:
         dist.destroy_process_group()
-
-
-def show(net: GeometryNet, image: Tensor, part: dict[str, Tensor], path: Path) -> None:
-    """A sheet of the last training pictures, their true and their estimated disparity."""
-    from PIL import Image
-
-    with torch.no_grad():
-        estimate = torch.exp(net(image[:12])[0].float())
-    truth = torch.where(part["depth"][:12] > 0, 1 / part["depth"][:12].clamp_min(0.02), 0.0)
-    grey = [(a / a.flatten(1).quantile(0.98, 1).reshape(-1, 1, 1, 1)).clamp(0, 1) * 255 for a in (truth, estimate)]
-    rows = torch.cat([image[:12], *[g.expand(-1, 3, -1, -1) for g in grey]], 2).byte().cpu()
-    sheet = torch.cat([torch.cat(list(rows[i : i + 6]), 2) for i in range(0, len(rows) - len(rows) % 6, 6)], 1)
-    Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(path, quality=80)

@@ -1,7 +1,8 @@
-"""Train the geometry network on pictures rendered as it goes, on all GPUs of one machine. Resumable.
+"""Train the geometry or the outline network on pictures rendered as it goes, on all GPUs of one machine. Resumable.
 
 python train.py --assets assets.npz --backbone efficientnet-lite2.pth --out OUT --seconds 540
 python train.py ... --resume OUT --rate 4e-4 --end-rate 1e-5
+python train.py ... --network outline --encoder OUT --out OUTLINE
 
 `--seconds` is the whole run from start to the last file written, so that a machine lent by the minute wastes none.
 """
@@ -18,7 +19,9 @@ from pathlib import Path
 def options() -> argparse.Namespace:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--assets", type=Path, required=True)
+    p.add_argument("--network", choices=["geometry", "outline"], default="geometry")
     p.add_argument("--backbone", type=Path)
+    p.add_argument("--encoder", type=Path, help="folder of the geometry checkpoint that an outline network starts from")
     p.add_argument("--resume", type=Path, help="folder with the weights_*.pt of an earlier run")
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--kernels", type=Path, default=Path(tempfile.gettempdir()), help="where the ray caster is built")
@@ -34,13 +37,17 @@ def options() -> argparse.Namespace:
     p.add_argument("--reuse", type=int, default=3, help="training steps per rendered batch")
     p.add_argument("--ring", type=int, default=32, help="rendered batches kept")
     p.add_argument("--area", type=float, default=230_000, help="pixels of a render")
-    p.add_argument("--shrink", type=int, default=1, help="make all pictures this much smaller: for trying the code out")
+    p.add_argument("--shrink", type=float, default=1, help="make all pictures this much smaller; below 1 larger")
+    p.add_argument("--crops", type=int, default=288, help="things the outline network looks at per GPU and step")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--processes", type=int, default=14, help="scene makers per GPU")
     p.add_argument("--save-every", type=float, default=60)
     p.add_argument("--device", default="cuda")
     p.add_argument("--layout", choices=["channels_last", "contiguous"], default="channels_last")
-    return p.parse_args()
+    args = p.parse_args()
+    if args.network == "outline" and (args.backbone or not (args.encoder or args.resume)):
+        p.error("an outline network starts from --encoder (the folder of a geometry checkpoint) or from --resume")
+    return args
 
 
 def rank_main(rank: int, ranks: int, meeting: str, begin: float, args: argparse.Namespace) -> None:

@@ -310,3 +310,76 @@ def test_a_pixel_describes_the_box_of_its_object() -> None:
 
     elevation, way = field_targets(ray, up)
     assert float(elevation[0, 0, 0, 0]) == pytest.approx(-0.2 / far) and way[0, :, 0, 0].tolist() == [0, -1]
+
+
+def staged(torch) -> tuple:
+    """A picture of a table before a wall (ids 5 and 0), two legs three pixels wide, and a person (id 9) beside it."""
+    ids = torch.zeros(1, 1, 192, 256, dtype=torch.long)
+    ids[0, 0, 60:90, 60:160] = 5
+    ids[0, 0, 90:150, 64:67] = ids[0, 0, 90:150, 150:153] = 5
+    ids[0, 0, 40:150, 190:220] = 9
+    kind = torch.where(ids == 0, 1, torch.where(ids == 9, 3, 0))
+    image = torch.where(ids == 5, 200.0, torch.where(ids == 9, 40.0, 120.0)).expand(1, 3, -1, -1).contiguous()
+    return image, {"object": ids, "class": kind}
+
+
+def test_opening_loses_legs_and_keeps_the_top() -> None:
+    torch = pytest.importorskip("torch")
+    from outline_prompts import opened
+
+    torch.manual_seed(0)
+    _, part = staged(torch)
+    mask = (part["object"] == 5).float().expand(40, -1, -1, -1)
+    made = opened(mask)
+    assert (made <= mask).all() and made[:, :, 62:88, 64:156].all()
+    lost = 1 - made[:, 0, 100:140].sum((1, 2)) / mask[:, 0, 100:140].sum((1, 2))
+    assert ((lost == 0) | (lost == 1)).all() and 0.4 < lost.mean() < 1  # wide openings and narrow ones
+
+
+def test_crops_hold_the_thing_they_ask_for() -> None:
+    torch = pytest.importorskip("torch")
+    from outline_prompts import crops
+
+    torch.manual_seed(3)
+    image, part = staged(torch)
+    batch = crops(image, part, 48, 128, nothing=0.25)
+    assert batch["image"].shape == (48, 3, 128, 128) and batch["prompt"].shape == batch["target"].shape
+    assert batch["prompt"].min() >= 0 and batch["prompt"].max() <= 1
+    some = batch["target"].sum((1, 2, 3)) > 0
+    assert 12 < some.sum() < 48  # things, and places of nothing
+    shade = (batch["image"][:, :1] * batch["target"]).sum((1, 2, 3)) / batch["target"].sum((1, 2, 3)).clamp_min(1)
+    table, person = some & (batch["person"] == 0), some & (batch["person"] == 1)
+    assert table.any() and (shade[table] - 200).abs().max() < 25  # edges are mixed where the crop is shrunk or grown
+    assert person.any() and (shade[person] - 40).abs().max() < 25
+    pointed = (batch["prompt"] * batch["target"]).sum((1, 2, 3)) > 0
+    assert pointed[some & (batch["known"].sum((1, 2, 3)) > 0)].float().mean() > 0.9
+
+
+def test_the_outline_loss_wants_the_outline_and_its_own_worth() -> None:
+    torch = pytest.importorskip("torch")
+    from outline_prompts import crops, outline_loss
+
+    torch.manual_seed(4)
+    batch = crops(*staged(torch), 24, 64, nothing=0.2)
+    sure = torch.stack([torch.full((24,), 6.0), batch["person"] * 12 - 6], 1)
+    right = batch["target"] * 16 - 8
+    good, parts = outline_loss((right, sure), batch)
+    rough, _ = outline_loss((batch["prompt"] * 16 - 8, sure), batch)
+    unsure, _ = outline_loss((right, sure * torch.tensor([-1.0, 1.0])), batch)
+    assert float(parts["iou"]) == pytest.approx(1, abs=1e-6) and float(parts["iou_before"]) < 0.95
+    assert good < rough and good < unsure
+
+
+def test_the_shipped_outlines_are_the_networks() -> None:
+    torch = pytest.importorskip("torch")
+    import onnxruntime
+    from outline_model import OUTPUTS, SIZE, OutlineNet
+
+    session = onnxruntime.InferenceSession(str(SHIPPED.with_name("outline.onnx")), providers=["CPUExecutionProvider"])
+    assert tuple(o.name for o in session.get_outputs()) == OUTPUTS
+    image, prompt = torch.full((2, 3, SIZE, SIZE), 100.0), torch.zeros(2, 1, SIZE, SIZE)
+    with torch.no_grad():
+        wanted = OutlineNet().eval()(image, prompt)
+    got = session.run(None, {"image": image.numpy(), "prompt": prompt.numpy()})
+    assert [a.shape for a in got] == [tuple(b.shape) for b in wanted]
+    assert sum(q.numel() for q in OutlineNet().parameters()) * 2 == pytest.approx(4_980_978, rel=0.02)

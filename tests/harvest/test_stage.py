@@ -9,8 +9,8 @@ from PIL import Image
 
 from tests.harvest.conftest import still_with_things
 from worker.engines.contract import HarvestRequest, HarvestResult, MaskProposal
-from worker.engines.embedded import CARDS, saliency
-from worker.engines.embedded.harvest import EmbeddedHarvest, _drawn_to_edges, _own_holes
+from worker.engines.embedded import CARDS, outline, saliency
+from worker.engines.embedded.harvest import EmbeddedHarvest, _own_holes
 from worker.engines.embedded.people import detect_people
 from worker.errors import EngineUnavailable
 from worker.session.harvest import HarvestManifest
@@ -146,33 +146,26 @@ def test_manifest_is_plain_json_with_a_schema_name(stage) -> None:
 
 
 def test_the_card_names_the_shipped_weights() -> None:
-    (file,) = next(card for card in CARDS if card.stage == "harvest").weights
-    data = saliency.WEIGHTS.read_bytes()
-    assert (file.name, file.bytes) == (saliency.WEIGHTS.name, len(data))
-    assert file.sha256 == saliency.WEIGHTS_SHA256 == hashlib.sha256(data).hexdigest()
+    files = {file.name: file for file in next(card for card in CARDS if card.stage == "harvest").weights}
+    for module in (saliency, outline):
+        data, file = module.WEIGHTS.read_bytes(), files.pop(module.WEIGHTS.name)
+        assert file.bytes == len(data)
+        assert file.sha256 == module.WEIGHTS_SHA256 == hashlib.sha256(data).hexdigest()
+    assert not files
 
 
-def test_damaged_weights_are_refused(tmp_path, monkeypatch) -> None:
-    damaged = tmp_path / "u2netp.onnx"
-    damaged.write_bytes(saliency.WEIGHTS.read_bytes()[:-1] + b"x")
-    monkeypatch.setattr(saliency, "WEIGHTS", damaged)
-    with pytest.raises(EngineUnavailable, match="damaged"):
-        saliency.Saliency()
+@pytest.mark.parametrize("module", [saliency, outline])
+def test_damaged_weights_are_refused(module, tmp_path, monkeypatch) -> None:
+    damaged = tmp_path / module.WEIGHTS.name
+    damaged.write_bytes(module.WEIGHTS.read_bytes()[:-1] + b"x")
+    monkeypatch.setattr(module, "WEIGHTS", damaged)
+    with pytest.raises(EngineUnavailable, match=f"{damaged.name} is missing or damaged"):
+        EmbeddedHarvest().load("cpu", "full")
 
 
 def test_no_people_in_a_picture_without_any() -> None:
     image, _ = still_with_things()
     assert detect_people(image) == []
-
-
-def test_a_networks_stepped_mask_follows_the_pictures_edges() -> None:
-    """A disc known only in blocks of eight pixels, before a plain wall."""
-    rows, columns = np.mgrid[:720, :1280]
-    disc = np.hypot(columns - 640, rows - 360) < 200
-    image = np.where(disc[..., None], (190, 60, 40), (120, 130, 140)).astype(np.uint8)
-    blocks = np.kron(disc[4::8, 4::8], np.ones((8, 8))).astype(bool)
-    drawn = _drawn_to_edges(image, blocks)
-    assert np.count_nonzero(drawn ^ disc) < 0.4 * np.count_nonzero(blocks ^ disc)
 
 
 def test_a_hole_of_the_same_thing_is_filled_and_a_view_through_it_is_not():
@@ -186,3 +179,33 @@ def test_a_hole_of_the_same_thing_is_filled_and_a_view_through_it_is_not():
     holes = _own_holes(mask, things)
     assert holes[42:58, 42:58].all() and not holes[:, 85:].any() and not (holes & mask).any()
     assert not _own_holes(mask, np.zeros_like(things)).any()
+
+
+class Sees:
+    """Stands in for the outline network: hands every rough mask back."""
+
+    def __init__(self, certainty: float = 0.9, person: float = 0.0) -> None:
+        self.certainty, self.person = certainty, person
+
+    def __call__(self, image: np.ndarray, mask: np.ndarray) -> outline.Outline:
+        return outline.Outline(mask, self.certainty, self.person)
+
+
+def proposed(engine: EmbeddedHarvest, seen: Sees, readings: list[np.ndarray]) -> list[MaskProposal]:
+    engine._outlines = seen
+    blank = np.full((*readings[0].shape, 3), 128, np.uint8)
+    engine._saliency = lambda picture: np.zeros(picture.shape[:2], np.float32)
+    request = HarvestRequest(blank, [], 8, instances=np.zeros_like(readings[0]), instance_readings=np.stack(readings))
+    return engine.run(request, lambda done: None).proposals
+
+
+def test_readings_that_agree_score_better_and_doubted_outlines_go() -> None:
+    engine = EmbeddedHarvest()
+    one, two = np.zeros((2, 240, 320), np.int32)
+    one[60:120, 60:140] = two[62:120, 60:141] = 3
+    two[140:200, 200:280] = 5  # one reading alone sees this
+    both = proposed(engine, Sees(), [one, two, two * (two == 3)])
+    assert len(both) == 2 and both[0].mask[90, 100] and both[1].mask[170, 240]
+    assert both[0].score > 1.05 * both[1].score and both[0].source == "instances"
+    assert proposed(engine, Sees(certainty=0.5), [one, two]) == []
+    assert all(p.is_person for p in proposed(engine, Sees(person=0.8), [one]))

@@ -20,14 +20,14 @@ MIN_SIDE = 96  # px; the crop a generator sees is ~518 px, less than this gives 
 MIN_SIDE_SHARE = 0.05  # ... of the longer side, for stills smaller than film: a compact thing of the least area
 BORDER = 5  # px
 MAX_TRUNCATED, FLAG_TRUNCATED = 0.2, 0.01  # share of the contour that lies on the frame's border
-MAIN_FRAGMENT = 0.75  # the largest piece must hold this share of the mask
+MAIN_FRAGMENT = 0.6  # the largest piece must hold this share of the mask
 MAX_HOLE = 100  # px at 1280 wide, in all
 OCCLUDER_STEP = 0.04  # nearer than the prop by this share of its depth
 OCCLUDED_SHARE, FLAG_OCCLUDED = 0.35, 0.06  # share of the contour behind something nearer
 FLAT_INLIERS, FLAT_STEP = 0.85, 0.12  # a picture on its wall: flat, and no depth step around it
 DUPLICATE_IOU, CONTAINED = 0.7, 0.85
 OVERLAP = 0.4  # of the smaller of two masks
-DOUBTFUL = 1.15  # a part that scores so many times better than the whole around it stands for itself
+DOUBTFUL = 1.05  # a part that scores so many times better than the whole around it stands for itself
 
 Reason = tuple[str, dict[str, object]]
 

@@ -56,12 +56,12 @@ CARDS = (
     ),
     _card(
         "harvest",
-        "Saliency, tiles and boxes",
+        "Saliency, tiles, boxes and outlines of our own",
         "harvest:EmbeddedHarvest",
         1200,
         Licence(
             code="GPL-3.0-or-later",
-            weights="Apache-2.0 (U2-Net)",
+            weights="Apache-2.0 (U2-Net; outline network ours, on an EfficientNet-Lite2 backbone)",
             commercial="yes",
             output="Apache-2.0 makes no claim on results.",
             url="https://github.com/xuebinqin/U-2-Net",
@@ -71,6 +71,12 @@ CARDS = (
                 "u2netp.onnx",
                 4_574_861,
                 "309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
+                "shipped",
+            ),
+            WeightFile(
+                "outline.onnx",
+                4_980_978,
+                "901c4043b93938026f7e302b08f42ca6ee549ffa670492b7c8e17316075d3703",
                 "shipped",
             ),
         ),

@@ -1,7 +1,9 @@
-"""Props without a labelled network: saliency seen through many windows, the user's boxes, the geometry's instances.
+"""Props without a labelled network: rough masks from many sources, each brought to the outline of the thing it lies on.
 
 One salient map of a whole film frame merges or misses most things. The same small network looking through windows of
-several sizes sees one or two things at a time; what keeps clear of its window's edge is a whole thing.
+several sizes sees one or two things at a time; what keeps clear of its window's edge may be a whole thing. With the
+geometry engine's instances these are hints where things are; the outline network (outline.py) says what they are, and
+drops what it takes for none. Hints that agree score better than a single one, and so do outlines that meet.
 """
 
 from __future__ import annotations
@@ -22,17 +24,21 @@ from worker.engines.contract import (
     Progress,
     SurfaceClass,
 )
+from worker.engines.embedded.outline import Outline, Outlines
 from worker.engines.embedded.people import detect_people
 from worker.engines.embedded.saliency import Saliency
 
 LONG_SIDE = 1280  # proposals are made at this size; full-resolution edges come from the matting that follows
 MIN_SHARE = 0.0015  # of the frame; the hero rules set the real floor
 MAX_PROPOSALS = 40
-LIKELY = 24  # best candidates, of which the coarsest get a second look
+MAX_HINTS = 40  # a look of the outline network each, at times two
 SURE, DULL = 0.5, 0.2  # saliency of a thing, and of its parts in shadow or of one colour with what is behind
-SECOND_LOOKS = 14  # a run of the network each, a quarter of a second
-STEP, EDGE_EPS = 1 / 160, 40.0  # of the long side: one step of the instances; variance of grey levels that is an edge
-SAME, CLEARLY_SAME, RELATED = 0.6, 0.7, 0.35  # mask IoU of one thing in two windows, of one mask sharpened, of a share
+LEAST_CERTAIN = 0.65  # expected IoU of an outline
+HOLES, DOUBT = 0.02, 0.03  # share of an outline that is worth another look; certainty that look may cost
+CRACK = 1 / 160  # of the long side: width of a crack between a hole and the outside
+LOOSER = 0.05  # IoU with a user's box that an outline may lose
+SAME = 0.6  # IoU of two masks of one thing
+SINGLE = 0.8  # share of its score that a mask keeps which nothing else agrees with; two others give all
 
 Box = tuple[int, int, int, int]
 
@@ -42,15 +48,16 @@ class _Candidate:
     mask: Bool
     score: float
     source: str
-    window: float  # the window's area over the frame's: how coarse the mask is
+    is_person: bool = False
     support: int = 1
 
 
 class EmbeddedHarvest:
-    """CPU only; at most 27 runs of U2-Net (small) a still, and one a box."""
+    """CPU only; at most 13 runs of U2-Net (small) and 80 of the outline network a still, and one of each a box."""
 
     def load(self, device: str, tier: str) -> None:
-        self._saliency = Saliency(threads=1 if tier == "low" else 2)
+        threads = 1 if tier == "low" else 2
+        self._saliency, self._outlines = Saliency(threads), Outlines(threads)
 
     def run(self, request: HarvestRequest, progress: Progress) -> HarvestResult:
         full_height, full_width = request.image.shape[:2]
@@ -63,27 +70,13 @@ class EmbeddedHarvest:
 
         rois = [self._from_roi(image, _scaled(box, scale, size)) for box in request.rois]
         progress(0.1)
-        candidates = list(_instances(request, image))
-        windows = list(_windows(*size, fine=len(candidates) < 4))
-        for done, window in enumerate(windows):
-            candidates += self._look(image, window)
-            progress(0.1 + 0.6 * (done + 1) / len(windows))
-        candidates = _merge(candidates)[:MAX_PROPOSALS]
-        coarse = sorted(candidates[:LIKELY], key=_coarseness, reverse=True)[:SECOND_LOOKS]
-        for done, candidate in enumerate(coarse):
-            candidates += self._second_look(image, candidate)
-            progress(0.7 + 0.25 * (done + 1) / SECOND_LOOKS)
-
-        if request.instances is not None:
-            numbers = request.instances.astype(np.float32)
-            things = np.asarray(cv2.resize(numbers, size, interpolation=cv2.INTER_NEAREST), np.int32)
-            for candidate in candidates:
-                candidate.mask = candidate.mask | _own_holes(candidate.mask, things)
+        candidates = self._found(request, image, lambda done: progress(0.1 + 0.85 * done))
         people = detect_people(image)
         person = _person_map(request, size)
         proposals = [MaskProposal(mask, score, "roi") for mask, score in rois]
-        for c in sorted(candidates, key=lambda c: -c.score):
-            proposals.append(MaskProposal(c.mask, c.score, c.source, is_person=_is_person(c.mask, people, person)))
+        for c in candidates:
+            is_person = c.is_person or _is_person(c.mask, people, person)
+            proposals.append(MaskProposal(c.mask, c.score, c.source, is_person=is_person))
         if scale < 1:
             for p in proposals:
                 p.mask = _resize_mask(p.mask, (full_width, full_height))
@@ -91,6 +84,42 @@ class EmbeddedHarvest:
             notices.append(EngineNotice("harvest.nothing_salient"))
         progress(1.0)
         return HarvestResult(proposals, notices)
+
+    def _found(self, request: HarvestRequest, image: U8, progress: Progress) -> list[_Candidate]:
+        """Outlines of things at the working size, best first."""
+        size = (image.shape[1], image.shape[0])
+        readings = [] if request.instance_readings is None else list(request.instance_readings)
+        own = [] if request.instances is None else list(_instances(request, request.instances, size))
+        hints = own + [hint for labels in readings for hint in _instances(request, labels, size)]
+        windows = list(_windows(*size, fine=len(own) < 4))
+        for done, window in enumerate(windows, 1):
+            hints += self._look(image, window)
+            progress(0.6 * done / len(windows))
+        hints = _merge(hints)[:MAX_HINTS]
+        things = None
+        if request.instances is not None:
+            numbers = request.instances.astype(np.float32)
+            things = np.asarray(cv2.resize(numbers, size, interpolation=cv2.INTER_NEAREST), np.int32)
+        found: list[_Candidate] = []
+        for done, hint in enumerate(hints, 1):
+            outline = self._outline(image, hint.mask, things)
+            if outline.certainty >= LEAST_CERTAIN and outline.mask.mean() >= MIN_SHARE:
+                score = 0.5 * (hint.score + outline.certainty)
+                found.append(_Candidate(outline.mask, score, hint.source, outline.person > 0.5))
+            progress(0.6 + 0.4 * done / len(hints))
+        return _merge(found)[:MAX_PROPOSALS]
+
+    def _outline(self, image: U8, hint: Bool, things: I32 | None) -> Outline:
+        """Looked at once more where the outline leaves holes in what the geometry engine calls one thing: a seat in the
+        sun, yet part of its chair."""
+        outline = self._outlines(image, hint)
+        if things is None:
+            return outline
+        holes = _own_holes(outline.mask, things)
+        if holes.sum() <= HOLES * outline.mask.sum():
+            return outline
+        again = self._outlines(image, outline.mask | holes)
+        return again if again.certainty > outline.certainty - DOUBT else outline
 
     def _look(self, image: U8, window: Box) -> Iterator[_Candidate]:
         """Whole things that the network sees through one window."""
@@ -104,32 +133,11 @@ class EmbeddedHarvest:
                 continue
             whole = np.zeros((height, width), dtype=bool)
             whole[y : y + h, x : x + w] = mask
-            yield _Candidate(whole, float(saliency[mask].mean()), "saliency" if w == width else "tile",
-                             w * h / (width * height))
-
-    def _second_look(self, image: U8, candidate: _Candidate) -> Iterator[_Candidate]:
-        """Look closely at a candidate seen through a much larger window: sharpen it where both see the same thing.
-
-        Where the closer look shows rather more or less of it, that is another candidate.
-        """
-        if _coarseness(candidate) < 2.5:
-            return
-        x, y, w, h = _grown(_bounds(candidate.mask), 0.25, image.shape)
-        saliency = self._saliency(np.ascontiguousarray(image[y : y + h, x : x + w]))
-        closer = np.zeros_like(candidate.mask)
-        parts = _components(saliency, SURE, 0.05 * candidate.mask.sum())
-        for part in parts:
-            if (part & candidate.mask[y : y + h, x : x + w]).sum() > 0.5 * part.sum():
-                closer[y : y + h, x : x + w] |= part
-        same = _iou(closer, candidate.mask)
-        if same > CLEARLY_SAME:
-            candidate.mask = closer
-        elif same > RELATED:
-            window = w * h / closer.size
-            yield _Candidate(closer, float(saliency[closer[y : y + h, x : x + w]].mean()), "tile", window)
+            yield _Candidate(whole, float(saliency[mask].mean()), "saliency" if w == width else "tile")
 
     def _from_roi(self, image: U8, box: Box) -> tuple[Bool, float]:
-        """The thing inside a user's box: by saliency where that fills the box, else by GrabCut, else the box itself."""
+        """The thing inside a user's box: what is salient there, else what GrabCut finds, each brought to its outline
+        where that fills the box as well; where there is neither, the box itself."""
         x, y, w, h = box
         inside = np.zeros(image.shape[:2], dtype=bool)
         inside[y : y + h, x : x + w] = True
@@ -138,19 +146,27 @@ class EmbeddedHarvest:
         saliency[gy : gy + gh, gx : gx + gw] = self._saliency(np.ascontiguousarray(image[gy : gy + gh, gx : gx + gw]))
         salient = (saliency > SURE) & inside
         if salient.any() and _box_iou(_bounds(salient), box) > 0.6:
-            return salient, 0.95
+            return self._within_box(image, salient, box), 0.95
         cut = _grabcut(image, box, saliency)
         if cut.sum() > 0.1 * w * h:
-            return cut, 0.9
+            return self._within_box(image, cut, box), 0.9
         return inside, 0.5
+
+    def _within_box(self, image: U8, mask: Bool, box: Box) -> Bool:
+        """The mask's outline where that fills the user's box nearly as well as the mask."""
+        outline = self._outlines(image, mask)
+        if outline.certainty < LEAST_CERTAIN or not outline.mask.any():
+            return mask
+        fit, before = (_box_iou(_bounds(m), box) for m in (outline.mask, mask))
+        return outline.mask if fit >= before - LOOSER else mask
 
 
 def _own_holes(mask: Bool, things: I32) -> Bool:
     """Holes, also with a crack to the outside, that the geometry engine calls the same thing as the mask around them.
 
-    A seat in the sun is not salient, yet part of its chair; what is seen between the bars of its back is not.
+    What is seen between the bars of a chair's back is not.
     """
-    crack = 2 * max(1, round(max(mask.shape) * STEP / 2)) + 1
+    crack = 2 * max(1, round(max(mask.shape) * CRACK / 2)) + 1
     closed = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((crack, crack), np.uint8))
     own, found = int(np.bincount(things[mask]).argmax()) if mask.any() else 0, np.zeros_like(mask)
     if own:
@@ -158,12 +174,6 @@ def _own_holes(mask: Bool, things: I32) -> Bool:
             if np.bincount(things[hole]).argmax() == own:
                 found |= hole
     return found
-
-
-def _coarseness(candidate: _Candidate) -> float:
-    """Area of the window a candidate was seen through, over the window a closer look would take."""
-    _, _, w, h = _grown(_bounds(candidate.mask), 0.25, candidate.mask.shape)
-    return candidate.window * candidate.mask.size / (w * h)
 
 
 # --- windows --------------------------------------------------------------------------------------------------------
@@ -208,46 +218,36 @@ def _touches(mask: Bool, sides: tuple[bool, bool, bool, bool]) -> bool:
 
 
 def _merge(candidates: list[_Candidate]) -> list[_Candidate]:
-    """Join views of one thing: the best-scored mask stays, others add support. Best first."""
+    """Join masks of one thing: the best-scored stays, others add support. Best first."""
     kept: list[_Candidate] = []
-    for candidate in sorted(candidates, key=lambda c: (-c.score, c.window)):
+    for candidate in sorted(candidates, key=lambda c: -c.score):
         same = next((k for k in kept if _iou(k.mask, candidate.mask) > SAME), None)
         if same is None:
             kept.append(candidate)
             continue
         same.support += 1
     for k in kept:
-        k.score *= 0.8 + 0.2 * min(k.support - 1, 2) / 2
+        k.score *= SINGLE + (1 - SINGLE) * min(k.support - 1, 2) / 2
     return sorted(kept, key=lambda c: -c.score)
 
 
 # --- other sources --------------------------------------------------------------------------------------------------
-def _instances(request: HarvestRequest, image: U8) -> Iterator[_Candidate]:
+def _instances(request: HarvestRequest, labels: I32, size: tuple[int, int]) -> Iterator[_Candidate]:
     """The geometry engine's own objects. Its person class is left to the hero rules, its stuff is not offered."""
-    if request.instances is None:
-        return
-    size = (image.shape[1], image.shape[0])
-    for number in np.unique(request.instances):
-        mask = request.instances == number
-        if number <= 0 or mask.mean() < MIN_SHARE:
+    things = confidence = None
+    if request.classes is not None:
+        classes = cv2.resize(request.classes, size, interpolation=cv2.INTER_NEAREST)
+        things = np.isin(classes, (SurfaceClass.OBJECT, SurfaceClass.PERSON))
+    if request.confidence is not None:
+        confidence = cv2.resize(request.confidence, size, interpolation=cv2.INTER_LINEAR)
+    for number in np.unique(labels[labels > 0]):
+        mask = _resize_mask(labels == number, size)
+        if mask.mean() < MIN_SHARE:
             continue
-        score = 0.8
-        if request.classes is not None:
-            score = float(np.isin(request.classes[mask], (SurfaceClass.OBJECT, SurfaceClass.PERSON)).mean())
-        if request.confidence is not None:
-            score *= 0.6 + 0.4 * float(request.confidence[mask].mean())
-        yield _Candidate(_drawn_to_edges(image, _resize_mask(mask, size)), score, "instances", 1.0)
-
-
-def _drawn_to_edges(image: U8, mask: Bool) -> Bool:
-    """A network's mask has steps of several pixels: follow the picture's own edges (guided filter, He et al. 2010)."""
-    x, y, w, h = _grown(_bounds(mask), 0.1, image.shape)
-    part = (slice(y, y + h), slice(x, x + w))
-    reach = max(2, round(STEP * max(image.shape)))
-    soft = cv2.ximgproc.guidedFilter(np.ascontiguousarray(image[part]), mask[part].astype(np.float32), reach, EDGE_EPS)
-    drawn = np.zeros_like(mask)
-    drawn[part] = soft > 0.5
-    return drawn
+        score = 0.8 if things is None else float(things[mask].mean())
+        if confidence is not None:
+            score *= 0.6 + 0.4 * float(confidence[mask].mean())
+        yield _Candidate(mask, score, "instances")
 
 
 def _grabcut(image: U8, box: Box, saliency: F32) -> Bool:
@@ -281,7 +281,7 @@ def _person_map(request: HarvestRequest, size: tuple[int, int]) -> Bool | None:
 
 
 def _is_person(mask: Bool, people: list[tuple[int, int, int, int, float]], person: Bool | None) -> bool:
-    """By class where the geometry engine gives one; else a detected figure that fills the mask and its height."""
+    """By class where the geometry engine gives one, or as a detected figure that fills the mask and its height."""
     if person is not None and (mask & person).sum() > 0.5 * mask.sum():
         return True
     bounds = _bounds(mask)

@@ -47,6 +47,15 @@ def test_where_both_agree_the_plane_is_believed() -> None:
     assert support.height == pytest.approx(-EYE, abs=1e-3)
 
 
+def test_depth_smeared_at_the_foot_is_no_pedestal() -> None:
+    """A band below the foot measured 8 % too near, with a step at its end, on a floor with 2 % noise."""
+    mask, foot = standing(150)
+    points = floor().astype(np.float32)
+    points[150:166] *= 0.92
+    assert find_support(mask, points, EVERY, UP, Ground(UP, EYE, 0.02), foot).source == "ground_plane"
+    assert find_support(mask, points, EVERY, UP, Ground(UP, EYE, 0.005), foot).source == "points"
+
+
 def test_with_exact_depth_a_kerb_is_not_the_road() -> None:
     """12 cm are a twelfth of the camera's height: noise would hide them, exact depth shows them."""
     mask, foot = standing(150)

@@ -1,8 +1,8 @@
 """What a prop stands on.
 
 Two witnesses: the points just below and beside its lower outline, and the ground plane that the whole picture agreed
-on. Where they agree within the depth's own noise the plane is believed (it averages that noise out); else the prop
-stands on something else, a table, a kerb, a shelf, and the points are believed.
+on. Where they agree within a few times the depth's own noise the plane is believed (it averages that out); else the
+prop stands on something else, a table, a kerb, a shelf, and the points are believed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from worker.arrays import F32, F64, Bool
 MOST_SNAP = 0.35  # a larger change of distance means that the surface found is not what the prop stands on
 LEAST_NOISE = 0.01  # relative: rugs and thresholds
 MOST_NOISE = 0.2
+SMEARED = 5.0  # noises: so far off may points at and before a foot be and yet lie on the ground: depth smears there
 DRIFT = 12.0  # noises: farther than this from the ground no floor drifts
 STEEPEST = 0.4  # slope of a floor that is ill measured; edges of furniture are steeper
 _HORIZON = 0.03  # sine of the angle below which a foot is too near the horizon
@@ -71,7 +72,7 @@ def find_support(mask: Bool, points: F32, valid: Bool, up: F64, ground: Ground |
         return local
     if local is None:
         return Support(level, "ground_plane", 0.0) if not steep or ground.noise < MOST_NOISE else None
-    limit = float(np.clip(2.5 * ground.noise, LEAST_NOISE, MOST_NOISE))
+    limit = float(np.clip(SMEARED * ground.noise, LEAST_NOISE, MOST_NOISE))
     off = abs(np.log(local.height / level)) if local.height * level > 0 else np.inf
     if off < limit or (off < DRIFT * ground.noise and _leads_to(ground, limit, mask, points, valid, up)):
         return Support(level, "ground_plane", local.spread, True)

@@ -27,7 +27,7 @@ def scene(turn: float, sides, aside: float, away: float, pitch: float, heading: 
     sides = np.asarray(sides, float)
     centre = away * ahead + aside * across + (0.5 * sides[2] - 1.4) * up
     box = ObjectBox(centre, np.stack([first, np.cross(up, first), up], axis=1), sides, heading, 1.0)
-    enter, _ = box.crossed(RAYS, 0.0)
+    enter, _ = box.crossed(RAYS)
     mask = np.isfinite(enter)
     points = (RAYS * np.where(mask, enter, 30.0)[..., None]).astype(np.float32)
     votes = votes_of([(mask, centre, first, sides, heading)], points, up, 7)
@@ -128,7 +128,7 @@ def test_nothing_is_claimed_of_little_or_of_discord() -> None:
 
 def test_rays_cross_where_they_should() -> None:
     box = ObjectBox(np.array([0.0, 0, 5]), np.eye(3), np.array([2.0, 2, 2]), True, 1.0)
-    enter, leave = box.crossed(np.array([[0, 0, 1.0], [0, 0.1, 1], [0.5, 0, 1], [0, 0, -1]]), 0.0)
+    enter, leave = box.crossed(np.array([[0, 0, 1.0], [0, 0.1, 1], [0.5, 0, 1], [0, 0, -1]]))
     np.testing.assert_allclose(enter, [4, 4, np.nan, np.nan])
     np.testing.assert_allclose(leave, [6, 6, np.nan, np.nan])
     mask = np.zeros((HEIGHT, WIDTH), bool)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
-from worker.formats.image import write_png
+from worker.formats.image import read_rgb, write_png
 from worker.session.layout import SessionFolder
 from worker.session.model import InputRecord, Session
 from worker.session.options import Options
@@ -30,6 +32,14 @@ def still_with_things(width: int = 480, height: int = 270) -> tuple[np.ndarray, 
         shade = 1 - 0.5 * (columns - columns[mask].mean()) / width * 4
         image[mask] = (np.array(color)[None] * shade[mask][:, None]).clip(0, 255)
     return image.clip(0, 255).astype(np.uint8), things
+
+
+def example_with_truth(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
+    """An example still, the object number of each of its pixels, and the objects."""
+    image = read_rgb(folder / f"{name}.png")
+    ids = cv2.imread(str(folder / "truth" / f"{name}_ids.png"), cv2.IMREAD_UNCHANGED)
+    ids = cv2.resize(ids, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    return image, ids, json.loads((folder / "truth" / f"{name}.json").read_text("utf-8"))["objects"]
 
 
 @pytest.fixture

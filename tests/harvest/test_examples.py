@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
-import cv2
 import numpy as np
 import pytest
 
+from tests.harvest.conftest import example_with_truth
 from worker.engines.embedded.harvest import EmbeddedHarvest
-from worker.formats.image import read_grey, read_rgb
+from worker.formats.image import read_grey
 from worker.session.harvest import HarvestManifest
 from worker.stages import harvest
 
@@ -18,10 +16,7 @@ from worker.stages import harvest
 @pytest.mark.parametrize("name", ["interior", "street", "tabletop"])
 def test_at_least_two_true_props_are_found(name, examples_dir, stage) -> None:
     """Counts true props (marked so by examples/make) matched by a harvested one with IoU of at least 0.5."""
-    image = read_rgb(examples_dir / f"{name}.png")
-    ids = cv2.imread(str(examples_dir / "truth" / f"{name}_ids.png"), cv2.IMREAD_UNCHANGED)
-    ids = cv2.resize(ids, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    objects = json.loads((examples_dir / "truth" / f"{name}.json").read_text("utf-8"))["objects"]
+    image, ids, objects = example_with_truth(examples_dir, name)
     engine = EmbeddedHarvest()
     engine.load("cpu", "full")
     ctx = stage(image, engine)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.harvest.conftest import example_with_truth
 from worker.engines.embedded.outline import Outlines, _Square
-from worker.formats.image import read_rgb
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +26,7 @@ def things(examples_dir) -> list[tuple[np.ndarray, np.ndarray]]:
     """(still, true mask) of every prop of the three example stills that covers at least 0.4 % of it."""
     found = []
     for name in ("interior", "street", "tabletop"):
-        image = read_rgb(examples_dir / f"{name}.png")
-        ids = cv2.imread(str(examples_dir / "truth" / f"{name}_ids.png"), cv2.IMREAD_UNCHANGED)
-        ids = cv2.resize(ids, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-        objects = json.loads((examples_dir / "truth" / f"{name}.json").read_text("utf-8"))["objects"]
+        image, ids, objects = example_with_truth(examples_dir, name)
         masks = [ids == thing["id"] for thing in objects if thing["is_prop"]]
         found += [(image, mask) for mask in masks if mask.mean() > 0.004]
     return found
@@ -67,10 +62,7 @@ def test_walls_and_floors_are_no_things(outlines, examples_dir) -> None:
     """Discs in places where no object of an example still is."""
     certain = []
     for name in ("interior", "street"):
-        image = read_rgb(examples_dir / f"{name}.png")
-        ids = cv2.imread(str(examples_dir / "truth" / f"{name}_ids.png"), cv2.IMREAD_UNCHANGED)
-        ids = cv2.resize(ids, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-        objects = json.loads((examples_dir / "truth" / f"{name}.json").read_text("utf-8"))["objects"]
+        image, ids, objects = example_with_truth(examples_dir, name)
         stuff = np.isin(ids, [o["id"] for o in objects if o["label"] in ("floor", "wall", "ceiling", "road", "facade")])
         free = cv2.erode(stuff.astype(np.uint8), np.ones((81, 81))) > 0
         places = np.argwhere(free)

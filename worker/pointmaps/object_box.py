@@ -71,12 +71,9 @@ class ObjectBox:
         below = float(height.min() - self.underside @ self.axes[:, 2]) + self.below
         return below if below > LOST_FEET * self.sides[2] else 0.0
 
-    def crossed(self, rays: F64, grown: float = 0.0) -> tuple[F64, F64]:
-        """Where rays from the camera enter and leave, in multiples of each ray (..., 3); both NaN where they miss.
-
-        `grown`: share by which the sides are taken longer.
-        """
-        half = 0.5 * self.sides * (1 + grown)
+    def crossed(self, rays: F64) -> tuple[F64, F64]:
+        """Where rays from the camera enter and leave, in multiples of each ray (..., 3); both NaN where they miss."""
+        half = 0.5 * self.sides
         way, start = rays @ self.axes, -self.centre @ self.axes
         with np.errstate(all="ignore"):
             ends = np.stack([(-half - start) / way, (half - start) / way])

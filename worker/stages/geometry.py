@@ -202,8 +202,10 @@ def _write_segmentation(path: Path, result: GeometryResult) -> None:
     nothing = np.zeros(result.mask.shape, np.uint8)
     instances: np.ndarray = result.instances if result.instances is not None else nothing
     classes: np.ndarray = result.classes if result.classes is not None else nothing
-    instances, classes = instances.astype(np.int32, copy=False), classes.astype(np.uint8, copy=False)
-    arrays: dict[str, Any] = {"instances": instances, "classes": classes}
+    arrays: dict[str, Any] = {
+        "instances": instances.astype(np.int32, copy=False),
+        "classes": classes.astype(np.uint8, copy=False),
+    }
     if result.instance_readings is not None:
         arrays["instance_readings"] = result.instance_readings.astype(np.int32, copy=False)
     with replacing(path) as part, part.open("wb") as stream:

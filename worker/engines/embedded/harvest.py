@@ -8,7 +8,7 @@ drops what it takes for none. Hints that agree score better than a single one, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -88,18 +88,19 @@ class EmbeddedHarvest:
     def _found(self, request: HarvestRequest, image: U8, progress: Progress) -> list[_Candidate]:
         """Outlines of things at the working size, best first."""
         size = (image.shape[1], image.shape[0])
-        readings = [] if request.instance_readings is None else list(request.instance_readings)
-        own = [] if request.instances is None else list(_instances(request, request.instances, size))
-        hints = own + [hint for labels in readings for hint in _instances(request, labels, size)]
-        windows = list(_windows(*size, fine=len(own) < 4))
+        hints: list[_Candidate] = []
+        things = None
+        if request.instances is not None:
+            hints += _instances(request, [request.instances], size)
+            numbers = request.instances.astype(np.float32)
+            things = np.asarray(cv2.resize(numbers, size, interpolation=cv2.INTER_NEAREST), np.int32)
+        windows = list(_windows(*size, fine=len(hints) < 4))
+        if request.instance_readings is not None:
+            hints += _instances(request, request.instance_readings, size)
         for done, window in enumerate(windows, 1):
             hints += self._look(image, window)
             progress(0.6 * done / len(windows))
         hints = _merge(hints)[:MAX_HINTS]
-        things = None
-        if request.instances is not None:
-            numbers = request.instances.astype(np.float32)
-            things = np.asarray(cv2.resize(numbers, size, interpolation=cv2.INTER_NEAREST), np.int32)
         found: list[_Candidate] = []
         for done, hint in enumerate(hints, 1):
             outline = self._outline(image, hint.mask, things)
@@ -166,13 +167,17 @@ def _own_holes(mask: Bool, things: I32) -> Bool:
 
     What is seen between the bars of a chair's back is not.
     """
+    found = np.zeros_like(mask)
+    own = int(np.bincount(things[mask]).argmax()) if mask.any() else 0
+    if not own:
+        return found
     crack = 2 * max(1, round(max(mask.shape) * CRACK / 2)) + 1
-    closed = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((crack, crack), np.uint8))
-    own, found = int(np.bincount(things[mask]).argmax()) if mask.any() else 0, np.zeros_like(mask)
-    if own:
-        for hole in _components((binary_fill_holes(closed) & ~mask).astype(np.float32), 0.5, 9):
-            if np.bincount(things[hole]).argmax() == own:
-                found |= hole
+    x, y, w, h = _bounds(mask)
+    part = np.s_[max(0, y - crack) : y + h + crack, max(0, x - crack) : x + w + crack]
+    closed = cv2.morphologyEx(mask[part].astype(np.uint8), cv2.MORPH_CLOSE, np.ones((crack, crack), np.uint8))
+    for hole in _components((binary_fill_holes(closed) & ~mask[part]).astype(np.float32), 0.5, 9):
+        if np.bincount(things[part][hole]).argmax() == own:
+            found[part] |= hole
     return found
 
 
@@ -232,7 +237,7 @@ def _merge(candidates: list[_Candidate]) -> list[_Candidate]:
 
 
 # --- other sources --------------------------------------------------------------------------------------------------
-def _instances(request: HarvestRequest, labels: I32, size: tuple[int, int]) -> Iterator[_Candidate]:
+def _instances(request: HarvestRequest, maps: Iterable[I32], size: tuple[int, int]) -> Iterator[_Candidate]:
     """The geometry engine's own objects. Its person class is left to the hero rules, its stuff is not offered."""
     things = confidence = None
     if request.classes is not None:
@@ -240,14 +245,15 @@ def _instances(request: HarvestRequest, labels: I32, size: tuple[int, int]) -> I
         things = np.isin(classes, (SurfaceClass.OBJECT, SurfaceClass.PERSON))
     if request.confidence is not None:
         confidence = cv2.resize(request.confidence, size, interpolation=cv2.INTER_LINEAR)
-    for number in np.unique(labels[labels > 0]):
-        mask = _resize_mask(labels == number, size)
-        if mask.mean() < MIN_SHARE:
-            continue
-        score = 0.8 if things is None else float(things[mask].mean())
-        if confidence is not None:
-            score *= 0.6 + 0.4 * float(confidence[mask].mean())
-        yield _Candidate(mask, score, "instances")
+    for labels in maps:
+        for number in np.unique(labels[labels > 0]):
+            mask = _resize_mask(labels == number, size)
+            if mask.mean() < MIN_SHARE:
+                continue
+            score = 0.8 if things is None else float(things[mask].mean())
+            if confidence is not None:
+                score *= 0.6 + 0.4 * float(confidence[mask].mean())
+            yield _Candidate(mask, score, "instances")
 
 
 def _grabcut(image: U8, box: Box, saliency: F32) -> Bool:

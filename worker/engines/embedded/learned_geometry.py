@@ -18,7 +18,6 @@ from worker.engines.contract import EngineNotice, GeometryRequest, GeometryResul
 from worker.engines.embedded.layout import LayoutPreview
 from worker.engines.embedded.shipped_network import open_network
 from worker.engines.embedded.votes import View, instances_from_votes
-from worker.errors import EngineUnavailable
 from worker.formats.pointmap import intrinsics_from_hfov, pixel_rays
 from worker.pointmaps.edge_upsampling import upsample, upsample_probability, without_specks
 from worker.pointmaps.floor import scale_by_floor
@@ -73,13 +72,7 @@ def network_size(height: int, width: int, long_side: int) -> tuple[int, int]:
 class LearnedGeometry:
     def load(self, device: str, tier: str) -> None:
         """Raises EngineUnavailable where the shipped weights are missing or not those measured."""
-        damaged = EngineUnavailable(
-            "geometry.weights_damaged",
-            f"The geometry network's file {WEIGHTS.name} is missing or damaged, so no depth can be estimated. "
-            "Install Assetize again.",
-            f"几何网络文件 {WEIGHTS.name} 缺失或损坏，无法估计深度。请重新安装 Assetize。",
-        )
-        self._session = open_network(WEIGHTS, WEIGHTS_SHA256, damaged)
+        self._session = open_network(WEIGHTS, WEIGHTS_SHA256, "geometry", "geometry", "几何")
 
     def run(self, request: GeometryRequest, progress: Progress) -> GeometryResult:
         image = request.image

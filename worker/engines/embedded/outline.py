@@ -14,7 +14,6 @@ import numpy as np
 
 from worker.arrays import F32, U8, Bool
 from worker.engines.embedded.shipped_network import open_network
-from worker.errors import EngineUnavailable
 
 WEIGHTS = Path(__file__).parent / "weights" / "outline.onnx"
 WEIGHTS_SHA256 = "901c4043b93938026f7e302b08f42ca6ee549ffa670492b7c8e17316075d3703"
@@ -37,13 +36,7 @@ class Outlines:
     """
 
     def __init__(self, threads: int = 2) -> None:
-        damaged = EngineUnavailable(
-            "harvest.weights_damaged",
-            f"The outline network's file {WEIGHTS.name} is missing or damaged, so no props can be found. "
-            "Install Assetize again.",
-            f"轮廓网络文件 {WEIGHTS.name} 缺失或损坏，无法寻找道具。请重新安装 Assetize。",
-        )
-        self._session = open_network(WEIGHTS, WEIGHTS_SHA256, damaged, threads)
+        self._session = open_network(WEIGHTS, WEIGHTS_SHA256, "harvest", "outline", "轮廓", threads)
 
     def __call__(self, image: U8, mask: Bool) -> Outline:
         square = _Square.around(mask)

@@ -41,7 +41,7 @@ def reach_of(box: ObjectBox, rays: F64, pixels: F64) -> Reach | None:
     A box is never quite right, and rays that miss it or only graze its edge would tear the rim: they take after their
     nearest neighbour that crosses it well, and all are smoothed a little.
     """
-    enter, leave = box.crossed(rays, 0.0)
+    enter, leave = box.crossed(rays)
     hit = np.isfinite(enter)
     if hit.mean() < 0.5:
         return None

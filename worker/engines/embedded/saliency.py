@@ -14,7 +14,6 @@ from PIL import Image
 
 from worker.arrays import F32, U8
 from worker.engines.embedded.shipped_network import open_network
-from worker.errors import EngineUnavailable
 
 WEIGHTS = Path(__file__).parent / "weights" / "u2netp.onnx"
 WEIGHTS_SHA256 = "309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8"
@@ -31,13 +30,7 @@ class Saliency:
     """
 
     def __init__(self, threads: int = 2) -> None:
-        damaged = EngineUnavailable(
-            "harvest.weights_damaged",
-            f"The saliency network's file {WEIGHTS.name} is missing or damaged, so no props can be found. "
-            "Install Assetize again.",
-            f"显著性网络文件 {WEIGHTS.name} 缺失或损坏，无法寻找道具。请重新安装 Assetize。",
-        )
-        self._session = open_network(WEIGHTS, WEIGHTS_SHA256, damaged, threads)
+        self._session = open_network(WEIGHTS, WEIGHTS_SHA256, "harvest", "saliency", "显著性", threads)
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name  # the first of seven is the fused map
 

@@ -12,15 +12,26 @@ if TYPE_CHECKING:
     import onnxruntime
 
 
+WITHOUT = {  # what cannot be done without a stage's networks
+    "geometry": ("no depth can be estimated", "无法估计深度"),
+    "harvest": ("no props can be found", "无法寻找道具"),
+}
+
+
 def open_network(
-    weights: Path, sha256: str, damaged: EngineUnavailable, threads: int = 2
+    weights: Path, sha256: str, stage: str, name_en: str, name_zh: str, threads: int = 2
 ) -> onnxruntime.InferenceSession:
-    """Raises `damaged` where the file is missing, or is not the one that the code around it was measured with."""
+    """Raises EngineUnavailable where the file is missing, or is not the one the code around it was measured with."""
     import onnxruntime  # 0.2 s that only a process running the network should pay
 
     data = weights.read_bytes() if weights.is_file() else b""
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise damaged
+        lost_en, lost_zh = WITHOUT[stage]
+        raise EngineUnavailable(
+            f"{stage}.weights_damaged",
+            f"The {name_en} network's file {weights.name} is missing or damaged, so {lost_en}. Install Assetize again.",
+            f"{name_zh}网络文件 {weights.name} 缺失或损坏，{lost_zh}。请重新安装 Assetize。",
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3

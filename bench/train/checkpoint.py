@@ -33,7 +33,7 @@ def load(net: nn.Module, folder: Path, fresh: tuple[str, ...] = ()) -> int:
         )
         missing -= set(state["net"])
         steps = state["steps"]
-    missing = {name for name in missing if not fresh or not name.startswith(fresh)}
+    missing = {name for name in missing if not name.startswith(fresh)}
     if missing:
         raise ValueError(f"The checkpoint in {folder} lacks {sorted(missing)[:3]}.")
     return steps

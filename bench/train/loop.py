@@ -182,7 +182,8 @@ def run(rank: int, ranks: int, meeting: str, begin: float, args: argparse.Namesp
     clock = Clock(begin + args.seconds, device, ranks)
     seen, local, running = 0, 0, {}
     last_print = last_save = time.time()
-    net.set_train()
+    net.train()
+    net.encoder.eval()  # its normalisation keeps ImageNet's statistics
     while True:
         if local % SYNC == 0 and clock.look() >= 1:
             break

@@ -68,13 +68,17 @@ class Encoder(nn.Module):
         self._conv_head, self._bn1 = nn.Conv2d(352, 1280, 1, bias=False), nn.BatchNorm2d(1280, eps=1e-3)
         self.taps = [ends[t] for t in TAPS]
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        x = F.relu6(self._bn0(self._conv_stem(x)))
+    def through(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The stem's output through all blocks: what is tapped, and the last block's output."""
         out = []
         for i, block in enumerate(self._blocks):
             x = block(x)
             if i in self.taps:
                 out.append(x)
+        return out, x
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        out, x = self.through(F.relu6(self._bn0(self._conv_stem(x))))
         return [*out, F.relu6(self._bn1(self._conv_head(x)))]
 
 
@@ -162,8 +166,3 @@ class GeometryNet(nn.Module):
         )
         if missing:
             raise ValueError(f"The backbone file lacks {missing[:3]}.")
-
-    def set_train(self) -> None:
-        """Training mode, but the encoder keeps its ImageNet normalisation statistics."""
-        self.train()
-        self.encoder.eval()

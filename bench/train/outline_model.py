@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 OUTPUTS = ("outline", "verdict")
 SIZE = 256
-TAPS = (0, 3, 6, 13)  # last blocks at 1/2, 1/4, 1/8 and 1/16
+TAPS = (0, 3, 6, 13)  # blocks at 1/2, 1/4, 1/8 and 1/16, the last of those kept
 
 
 class Up(nn.Module):
@@ -39,6 +39,7 @@ class OutlineNet(nn.Module):
     def __init__(self, tokens: int = 192, layers: int = 3):
         super().__init__()
         self.encoder = Encoder()
+        self.encoder.taps = list(TAPS)
         self.encoder._blocks = self.encoder._blocks[: TAPS[-1] + 1]
         del self.encoder._conv_head, self.encoder._bn1
         self.point = nn.Conv2d(1, 32, 3, 2, 1)
@@ -55,12 +56,7 @@ class OutlineNet(nn.Module):
     def forward(self, image: Tensor, prompt: Tensor) -> tuple[Tensor, Tensor]:
         e = self.encoder
         x = F.relu6(e._bn0(e._conv_stem((image - 127.0) / 128.0)) + self.point(prompt * 2 - 1))
-        taps = []
-        for i, block in enumerate(e._blocks):
-            x = block(x)
-            if i in TAPS:
-                taps.append(x)
-        c1, c2, c3, c4 = taps
+        (c1, c2, c3, c4), _ = e.through(x)
         n, _, h, w = c4.shape
         y = torch.linspace(-1, 1, h, device=x.device, dtype=x.dtype).reshape(1, 1, h, 1).expand(n, 1, h, w)
         x = torch.linspace(-1, 1, w, device=x.device, dtype=x.dtype).reshape(1, 1, 1, w).expand(n, 1, h, w)
@@ -84,8 +80,3 @@ class OutlineNet(nn.Module):
         if missing := sorted(k for k in set(own) - set(wanted) if not k.endswith("num_batches_tracked")):
             raise ValueError(f"The checkpoint lacks {missing[:3]}.")
         self.encoder.load_state_dict(wanted, strict=False)
-
-    def set_train(self) -> None:
-        """Training mode, but the encoder keeps its normalisation statistics."""
-        self.train()
-        self.encoder.eval()

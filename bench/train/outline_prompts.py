@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from augment import blur, rand
+from boxes import MOST
+from losses import mean
+from stage import PERSON
 from torch import Tensor
 
-MOST = 1024  # object ids of a scene
 CELL = 4  # rough masks are made at a quarter of the picture
 LEAST = 250  # pixels of a thing worth pointing at
-PERSON = 3
 
 
 def choose(objects: Tensor, count: int, nothing: float) -> tuple[Tensor, Tensor]:
@@ -91,9 +92,9 @@ def rough(target: Tensor, ids: Tensor) -> Tensor:
     x = torch.arange(w, device=d).reshape(1, 1, 1, w) - middle[:, 0].reshape(-1, 1, 1, 1)
     along = x * torch.sin(angle) + y * torch.cos(angle)
     area = mask.sum((1, 2, 3), keepdim=True).clamp_min(1e-3)
-    mean = (along * mask).sum((1, 2, 3), keepdim=True) / area
-    variance = ((along - mean) ** 2 * mask).sum((1, 2, 3), keepdim=True) / area
-    kept = (along < mean + variance.sqrt() * rand(m, -0.4, 1.3, d)).float()
+    centre = (along * mask).sum((1, 2, 3), keepdim=True) / area
+    variance = ((along - centre) ** 2 * mask).sum((1, 2, 3), keepdim=True) / area
+    kept = (along < centre + variance.sqrt() * rand(m, -0.4, 1.3, d)).float()
     mask = mask * torch.where(yes(0.35) > 0, kept, 1.0)
     mask = torch.maximum(mask, added)
     # only a part from the middle of it
@@ -168,6 +169,12 @@ def crops(image: Tensor, part: dict[str, Tensor], count: int, size: int, nothing
     }
 
 
+def overlap(a: Tensor, b: Tensor) -> Tensor:
+    """IoU (m,) of masks (m, 1, h, w) of 0 and 1; 0 where both are empty."""
+    both = (a * b).sum((1, 2, 3))
+    return both / (a.sum((1, 2, 3)) + b.sum((1, 2, 3)) - both).clamp_min(1)
+
+
 def outline_loss(out: tuple[Tensor, Tensor], batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     """Cross-entropy, heavier along true edges and where the rough mask errs, and soft Dice a crop.
 
@@ -178,30 +185,21 @@ def outline_loss(out: tuple[Tensor, Tensor], batch: dict[str, Tensor]) -> tuple[
     wide = F.max_pool2d(target, 5, 1, 2) + F.max_pool2d(-target, 5, 1, 2)
     misled = ((batch["prompt"] > 0.5).float() - target).abs()
     weight = known * (1 + 2 * wide + 2 * misled)
-    entropy = F.binary_cross_entropy_with_logits(outline, target, reduction="none")
-    entropy = (entropy * weight).sum() / weight.sum().clamp_min(1)
+    entropy = mean(F.binary_cross_entropy_with_logits(outline, target, reduction="none"), weight)
     p = torch.sigmoid(outline) * known
     t = target * known
     both = (p * t).sum((1, 2, 3))
     dice = 1 - (2 * both + 30) / (p.sum((1, 2, 3)) + t.sum((1, 2, 3)) + 30)
     clear = (known.sum((1, 2, 3)) > 0).float()
-    dice = (dice * clear).sum() / clear.sum().clamp_min(1)
-    with torch.no_grad():
-        cut = (outline > 0).float() * known
-        overlap = (cut * t).sum((1, 2, 3))
-        iou = overlap / (cut.sum((1, 2, 3)) + t.sum((1, 2, 3)) - overlap).clamp_min(1)
-        rough_ = (batch["prompt"] > 0.5).float() * known
-        before = (rough_ * t).sum((1, 2, 3))
-        before = before / (rough_.sum((1, 2, 3)) + t.sum((1, 2, 3)) - before).clamp_min(1)
-        there = clear * (t.sum((1, 2, 3)) > 0)
-    judged = F.binary_cross_entropy_with_logits(verdict[:, 0], iou, reduction="none")
-    judged = (judged * clear).sum() / clear.sum().clamp_min(1)
-    person = F.binary_cross_entropy_with_logits(verdict[:, 1], batch["person"], reduction="none")
-    person = (person * there).sum() / there.sum().clamp_min(1)
+    there = clear * (t.sum((1, 2, 3)) > 0)
+    iou = overlap((outline.detach() > 0) * known, t)
     parts = {
-        "entropy": entropy, "dice": dice, "judged": judged, "person": person,
-        "iou": (iou * there).sum() / there.sum().clamp_min(1),
-        "iou_before": (before * there).sum() / there.sum().clamp_min(1),
-    }  # fmt: skip
-    loss = entropy + 0.7 * dice + 0.15 * judged + 0.1 * person
+        "entropy": entropy,
+        "dice": mean(dice, clear),
+        "judged": mean(F.binary_cross_entropy_with_logits(verdict[:, 0], iou, reduction="none"), clear),
+        "person": mean(F.binary_cross_entropy_with_logits(verdict[:, 1], batch["person"], reduction="none"), there),
+        "iou": mean(iou, there),
+        "iou_before": mean(overlap((batch["prompt"] > 0.5) * known, t), there),
+    }
+    loss = entropy + 0.7 * parts["dice"] + 0.15 * parts["judged"] + 0.1 * parts["person"]
     return loss, {k: v.detach() for k, v in parts.items()}
